@@ -1,0 +1,452 @@
+//! One WebSocket connection after its handshake (RFC 6455 §5–§8): octets in, messages and octets out.
+//!
+//! `handle_*` is what the world tells us, `poll_*` what we tell the world, bare verbs are what the
+//! application asks. Events are pulled, so that nothing slips past a close verdict in the same read.
+
+mod closing;
+mod encoded;
+mod keepalive;
+mod message;
+mod outbox;
+mod receiver;
+mod resources;
+#[cfg(test)]
+pub(crate) mod tests;
+
+pub use encoded::Encoded;
+pub use message::{Incoming, Message, Payload, Text};
+pub use outbox::{Level, Outbox};
+pub use resources::Resources;
+
+use crate::close::{CloseCode, CloseFrame, Closed, Side, truncate_reason};
+use crate::config::{Config, Limits};
+use crate::error::ProtocolError;
+use crate::frame::{FrameHeader, MAX_CONTROL_PAYLOAD, MAX_HEADER, OpCode};
+use crate::time::Time;
+use closing::Phase;
+use keepalive::{Due, Keepalive};
+use receiver::{Control, Received, Receiver};
+use std::io::IoSlice;
+use std::sync::Arc;
+
+/// Most pongs that wait unsent; beyond it only the newest waits (§5.5.3 allows that).
+const MAX_PONGS: u8 = 16;
+/// Most bytes of waiting pongs.
+const MAX_PONG_BYTES: u16 = 2 << 10;
+
+/// Which end of the connection this is (§1.2).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// Opened the connection; masks what it sends.
+    Client,
+    /// Accepted it; never masks.
+    Server,
+}
+
+/// What a connection says to its application.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A whole message.
+    Message(Message<'a>),
+    /// The end; said once, and nothing follows.
+    Closed(Closed),
+}
+
+/// What a driver should do with the transport once nothing is owed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Transport {
+    /// Keep it.
+    Open,
+    /// Half-close it (send FIN, or close_notify and FIN) and keep reading.
+    ShutdownWrite,
+    /// Close it now.
+    Close,
+    /// No WebSocket was asked for: hand transport and octets to an ordinary HTTP server.
+    PlainHttp,
+}
+
+/// The protocol state of one connection. Owns no read buffer; see [`Resources`].
+pub struct Connection {
+    role: Role,
+    phase: Phase,
+    config: Arc<Config>,
+    receiver: Receiver,
+    outbox: Outbox,
+    keepalive: Keepalive,
+    budget: ControlBudget,
+    pongs: Pongs,
+}
+
+/// Pongs among the waiting octets, since the outbox was last empty.
+#[derive(Default)]
+struct Pongs {
+    waiting: u8,
+    bytes: u16,
+    /// The newest one beyond the limits.
+    newest: Option<Box<Control>>,
+}
+
+/// A token bucket for control frames.
+struct ControlBudget {
+    tokens: u16,
+    filled: Time,
+}
+
+impl ControlBudget {
+    fn new(limits: &Limits, now: Time) -> ControlBudget {
+        ControlBudget {
+            tokens: limits.control_burst,
+            filled: now,
+        }
+    }
+
+    /// Takes one token; false when there is none.
+    fn take(&mut self, limits: &Limits, now: Time) -> bool {
+        let rate = u64::from(limits.control_per_second);
+        let earned = now.since(self.filled).as_micros() as u64 * rate / 1_000_000;
+        if earned > 0 {
+            let tokens = u64::from(self.tokens) + earned;
+            self.tokens = tokens.min(u64::from(limits.control_burst)) as u16;
+            self.filled = now;
+        }
+        let had = self.tokens > 0;
+        self.tokens = self.tokens.saturating_sub(1);
+        had
+    }
+}
+
+impl Connection {
+    /// A connection whose handshake is done. `outbox` may hold octets to send first: the response.
+    pub fn new(role: Role, config: Arc<Config>, outbox: Outbox, now: Time) -> Connection {
+        Connection {
+            role,
+            phase: Phase::Open,
+            receiver: Receiver::default(),
+            outbox,
+            keepalive: Keepalive::new(now),
+            budget: ControlBudget::new(&config.limits, now),
+            pongs: Pongs::default(),
+            config,
+        }
+    }
+
+    /// The next event in `input`, which is advanced past what was taken. `None` once all is taken.
+    ///
+    /// Payloads are unmasked in place, so `input` is changed.
+    pub fn receive<'a>(
+        &mut self,
+        now: Time,
+        input: &mut &'a mut [u8],
+        resources: &mut Resources,
+    ) -> Option<Event<'a>> {
+        if !input.is_empty() {
+            self.keepalive.heard(now);
+        }
+        while !input.is_empty() {
+            if self.phase.is_over() {
+                *input = &mut [];
+                return None;
+            }
+            let (limits, discard) = (&self.config.limits, !self.phase.is_open());
+            let received =
+                self.receiver
+                    .receive(self.role, limits, discard, input, resources);
+            match received {
+                Ok(None) => return None,
+                Ok(Some(Received::Message(message))) => return Some(Event::Message(message)),
+                Ok(Some(Received::Control(control))) => {
+                    if let Some(closed) = self.control(now, control, resources) {
+                        return Some(Event::Closed(closed));
+                    }
+                }
+                Err(error) => return Some(Event::Closed(self.fail(now, error, resources))),
+            }
+        }
+        None
+    }
+
+    /// Queues a message. Everything but [`Level::Low`] and [`Level::High`] means that it was not queued.
+    pub fn send(&mut self, frame: &Encoded, resources: &mut Resources) -> Level {
+        if self.role == Role::Client {
+            return self.send_message(frame.opcode(), frame.payload(), resources);
+        }
+        if let Some(refused) = self.refuses(frame.octets().len()) {
+            return refused;
+        }
+        self.outbox.push_shared(frame, resources);
+        self.level()
+    }
+
+    /// Queues a text message, copied.
+    pub fn send_text(&mut self, text: &str, resources: &mut Resources) -> Level {
+        self.send_message(OpCode::Text, text.as_bytes(), resources)
+    }
+
+    /// Queues a binary message, copied.
+    pub fn send_binary(&mut self, bytes: &[u8], resources: &mut Resources) -> Level {
+        self.send_message(OpCode::Binary, bytes, resources)
+    }
+
+    /// Sends back what came, with its kind.
+    pub(crate) fn send_incoming(&mut self, message: &Incoming<'_>, resources: &mut Resources) -> Level {
+        let opcode = match message {
+            Incoming::Text(_) => OpCode::Text,
+            Incoming::Binary(_) => OpCode::Binary,
+        };
+        self.send_message(opcode, message.as_bytes(), resources)
+    }
+
+    /// Begins the closing handshake (§7.1.2): what is queued goes first, then the Close. A reason longer
+    /// than 123 bytes is cut. Does nothing when the connection is closing already.
+    pub fn close(&mut self, now: Time, code: CloseCode, reason: &str, resources: &mut Resources) {
+        if self.phase.is_open() {
+            self.push_close(Some(code), reason, resources);
+            self.phase = Phase::close_sent(code, now, &self.config.timeouts);
+        }
+    }
+
+    /// Fails the connection (§7.1.7): the peer gets the error's close code and is read no more.
+    pub fn fail(&mut self, now: Time, error: ProtocolError, resources: &mut Resources) -> Closed {
+        let code = error.close_code();
+        if self.phase.is_open() {
+            self.push_close(Some(code), &error.to_string(), resources);
+        }
+        self.receiver.abandon(resources);
+        self.phase = Phase::ended(now, &self.config.timeouts);
+        self.flushed_if_empty(now);
+        Closed {
+            code: Some(code),
+            reason: error.to_string(),
+            by: Side::Peer,
+            clean: false,
+            cause: Some(error),
+        }
+    }
+
+    /// The peer will send no more. What is owed may still be written; then the transport is to be closed.
+    /// Returns how the connection closed, if that was not said before.
+    pub fn handle_eof(&mut self, now: Time, resources: &mut Resources) -> Option<Closed> {
+        let ended = Phase::ended(now, &self.config.timeouts);
+        let phase = std::mem::replace(&mut self.phase, ended);
+        self.receiver.abandon(resources);
+        self.flushed_if_empty(now);
+        phase.cut()
+    }
+
+    /// The transport failed: nothing can be sent or received. Returns how the connection closed, if that
+    /// was not said before.
+    pub fn handle_end(&mut self, resources: &mut Resources) -> Option<Closed> {
+        let phase = std::mem::replace(&mut self.phase, Phase::Dead);
+        self.receiver.abandon(resources);
+        self.outbox.clear(resources);
+        phase.cut()
+    }
+
+    /// A deadline has come. Returns how the connection closed, if it did.
+    pub fn handle_timeout(&mut self, now: Time, resources: &mut Resources) -> Option<Closed> {
+        match self.phase {
+            Phase::Open => match self.keepalive.due(now, &self.config.timeouts) {
+                Due::Nothing => None,
+                Due::Ping => {
+                    self.push_frame(OpCode::Ping, b"", resources);
+                    None
+                }
+                Due::Unresponsive => self.give_up(ProtocolError::Unresponsive, resources),
+            },
+            Phase::CloseSent { deadline, .. } if deadline <= now => {
+                self.give_up(ProtocolError::CloseTimeout, resources)
+            }
+            Phase::Ended { deadline } if deadline <= now => self.handle_end(resources),
+            _ => None,
+        }
+    }
+
+    /// When [`Connection::handle_timeout`] should be called next.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        match self.phase {
+            Phase::Open => self.keepalive.deadline(&self.config.timeouts),
+            phase => phase.deadline(),
+        }
+    }
+
+    /// The octets owed to the peer, as far as `slices` go; returns how many were filled.
+    pub fn poll_transmit<'s>(&'s self, slices: &mut [IoSlice<'s>]) -> usize {
+        self.outbox.slices(slices)
+    }
+
+    /// `n` octets of [`Connection::poll_transmit`] were written. True when the outbox had been high and
+    /// has drained.
+    pub fn handle_sent(&mut self, now: Time, n: usize, resources: &mut Resources) -> bool {
+        let low = self.config.limits.outbox_low;
+        let drained = self.outbox.advance(n, low, resources);
+        if self.outbox.is_empty() {
+            self.pongs.waiting = 0;
+            self.pongs.bytes = 0;
+            if let Some(newest) = self.pongs.newest.take() {
+                self.push_frame(OpCode::Pong, newest.payload(), resources);
+            }
+        }
+        self.flushed_if_empty(now);
+        drained && self.phase.is_open()
+    }
+
+    /// What to do with the transport once nothing is owed.
+    pub fn transport(&self) -> Transport {
+        match self.phase {
+            Phase::Dead => Transport::Close,
+            //= rfc6455#7.1.1  the server closes TCP first; the client waits for it.
+            Phase::Ended { .. } if self.role == Role::Server => Transport::ShutdownWrite,
+            _ => Transport::Open,
+        }
+    }
+
+    /// Messages can be sent: neither side has begun to close.
+    pub fn is_open(&self) -> bool {
+        self.phase.is_open()
+    }
+
+    /// The outbox is above its high mark: reading on would only make it grow.
+    pub fn is_high(&self) -> bool {
+        self.outbox.is_high()
+    }
+
+    /// Octets that wait to be written.
+    pub fn queued(&self) -> usize {
+        self.outbox.len()
+    }
+
+    /// Handles a control frame; returns how the connection closed, if it did.
+    fn control(
+        &mut self,
+        now: Time,
+        control: Control,
+        resources: &mut Resources,
+    ) -> Option<Closed> {
+        if control.opcode == OpCode::Close {
+            return Some(self.peer_closed(now, control.payload(), resources));
+        }
+        if !self.budget.take(&self.config.limits, now) {
+            return Some(self.fail(now, ProtocolError::ControlFlood, resources));
+        }
+        //= rfc6455#5.5.2  a Ping is answered with its payload, unless a Close was received or sent.
+        if control.opcode == OpCode::Ping && self.phase.is_open() {
+            self.pong(control, resources);
+        }
+        None
+    }
+
+    /// Answers a ping, in order while few pongs wait, else only the newest (§5.5.3).
+    fn pong(&mut self, ping: Control, resources: &mut Resources) {
+        let len = ping.payload().len() as u16;
+        let room = self.pongs.waiting < MAX_PONGS && self.pongs.bytes + len <= MAX_PONG_BYTES;
+        if !room {
+            self.pongs.newest = Some(Box::new(ping));
+            return;
+        }
+        self.pongs.waiting += 1;
+        self.pongs.bytes += len;
+        self.push_frame(OpCode::Pong, ping.payload(), resources);
+    }
+
+    /// The peer's Close has come: the closing handshake is complete once ours is sent.
+    fn peer_closed(&mut self, now: Time, body: &[u8], resources: &mut Resources) -> Closed {
+        let frame = match CloseFrame::parse(body) {
+            Ok(frame) => frame,
+            Err(error) => return self.fail(now, error, resources),
+        };
+        let closed = match self.phase {
+            Phase::CloseSent { code, .. } => Closed {
+                code: Some(code),
+                reason: String::new(),
+                by: Side::Us,
+                clean: true,
+                cause: None,
+            },
+            _ => {
+                //= rfc6455#5.5.1  a Close is answered with a Close that echoes the code received.
+                self.push_close(frame.code, "", resources);
+                Closed {
+                    code: frame.code,
+                    reason: frame.reason.to_owned(),
+                    by: Side::Peer,
+                    clean: true,
+                    cause: None,
+                }
+            }
+        };
+        self.receiver.abandon(resources);
+        self.phase = Phase::ended(now, &self.config.timeouts);
+        self.flushed_if_empty(now);
+        closed
+    }
+
+    /// The peer does not react: nothing more is sent.
+    fn give_up(&mut self, cause: ProtocolError, resources: &mut Resources) -> Option<Closed> {
+        self.handle_end(resources).map(|closed| Closed {
+            cause: Some(cause),
+            ..closed
+        })
+    }
+
+    fn flushed_if_empty(&mut self, now: Time) {
+        if self.outbox.is_empty() {
+            self.phase.flushed(now, &self.config.timeouts);
+        }
+    }
+
+    fn send_message(&mut self, opcode: OpCode, payload: &[u8], resources: &mut Resources) -> Level {
+        if let Some(refused) = self.refuses(payload.len() + MAX_HEADER) {
+            return refused;
+        }
+        self.push_frame(opcode, payload, resources);
+        self.level()
+    }
+
+    /// Why a message of `len` octets cannot be queued, if so. Alone it may exceed the limit.
+    fn refuses(&self, len: usize) -> Option<Level> {
+        if !self.phase.is_open() {
+            return Some(Level::Gone);
+        }
+        let full = self.outbox.len() + len > self.config.limits.outbox && !self.outbox.is_empty();
+        full.then_some(Level::Full)
+    }
+
+    fn level(&mut self) -> Level {
+        if self.outbox.len() > self.config.limits.outbox_high {
+            self.outbox.mark_high();
+            return Level::High;
+        }
+        Level::Low
+    }
+
+    fn push_close(&mut self, code: Option<CloseCode>, reason: &str, resources: &mut Resources) {
+        let mut body = [0; MAX_CONTROL_PAYLOAD];
+        let len = match code {
+            None => 0,
+            Some(code) => {
+                let reason = truncate_reason(reason).as_bytes();
+                body[..2].copy_from_slice(&code.get().to_be_bytes());
+                body[2..2 + reason.len()].copy_from_slice(reason);
+                2 + reason.len()
+            }
+        };
+        self.push_frame(OpCode::Close, &body[..len], resources);
+    }
+
+    /// Queues a frame whatever the limits say; a client's is masked with a fresh key.
+    fn push_frame(&mut self, opcode: OpCode, payload: &[u8], resources: &mut Resources) {
+        let mut header = FrameHeader::new(opcode, payload.len() as u64);
+        let mut octets = [0; MAX_HEADER];
+        if self.role == Role::Server {
+            let len = header.encode(&mut octets);
+            self.outbox.push(&octets[..len], payload, resources);
+            return;
+        }
+        //= rfc6455#5.3  each frame gets a new key that cannot be predicted.
+        let mask = resources.mask_key();
+        header.mask = Some(mask);
+        let len = header.encode(&mut octets);
+        self.outbox
+            .push_masked(&octets[..len], payload, mask, resources);
+    }
+}

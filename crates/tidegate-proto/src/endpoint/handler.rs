@@ -1,0 +1,253 @@
+//! The contract between a worker and what runs on it: [`Handler`], and the [`Outboxes`] it acts through.
+
+use super::Core;
+use super::peers::{PeerId, WorkerId};
+use crate::close::{CloseCode, Closed};
+use crate::config::Config;
+use crate::connection::{Encoded, Incoming, Level};
+use crate::handshake::Request;
+use crate::time::Time;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+pub use crate::handshake::server::Refusal as Rejection;
+
+/// What runs on a worker. One value per worker; it never blocks and never awaits.
+///
+/// All calls for one peer come in order: `open`, `opened`, any number of `message`, at last `closed`.
+pub trait Handler {
+    /// What workers send each other, and the control plane sends them.
+    type Mail: Send;
+
+    /// A client asks for a WebSocket. The handshake is valid and its Origin allowed. Nothing can be sent
+    /// to the peer yet.
+    fn open(
+        &mut self,
+        peer: PeerId,
+        request: &Request,
+        out: &mut Outboxes<'_, Self::Mail>,
+    ) -> Opening;
+
+    /// The peer was accepted; from now on it can be sent to.
+    fn opened(&mut self, peer: PeerId, out: &mut Outboxes<'_, Self::Mail>) {
+        let _ = (peer, out);
+    }
+
+    /// A whole message came.
+    fn message(
+        &mut self,
+        peer: PeerId,
+        message: Incoming<'_>,
+        out: &mut Outboxes<'_, Self::Mail>,
+    );
+
+    /// Mail came, from another worker, from this one, or from the control plane.
+    fn mail(&mut self, mail: Self::Mail, out: &mut Outboxes<'_, Self::Mail>);
+
+    /// A timer set with [`Outboxes::timer`] has expired.
+    fn timeout(&mut self, timer: TimerId, out: &mut Outboxes<'_, Self::Mail>) {
+        let _ = (timer, out);
+    }
+
+    /// The peer's outbox, once above its high mark, has fallen below the low one.
+    fn drained(&mut self, peer: PeerId, out: &mut Outboxes<'_, Self::Mail>) {
+        let _ = (peer, out);
+    }
+
+    /// Octets passed a connection that was accepted with [`Accept::observe`].
+    fn observed(&mut self, peer: PeerId, wire: Wire<'_>, out: &mut Outboxes<'_, Self::Mail>) {
+        let _ = (peer, wire, out);
+    }
+
+    /// The server shuts down; called once for each open peer, which should be closed.
+    fn drain(&mut self, peer: PeerId, out: &mut Outboxes<'_, Self::Mail>) {
+        out.close(peer, CloseCode::GOING_AWAY, "server is shutting down");
+    }
+
+    /// The peer is gone. Called exactly once for each accepted peer; nothing of it follows.
+    fn closed(&mut self, peer: PeerId, why: &Closed, out: &mut Outboxes<'_, Self::Mail>);
+}
+
+/// The answer to a client that asks for a WebSocket.
+#[derive(Debug)]
+pub enum Opening {
+    /// Yes: 101.
+    Accept(Accept),
+    /// No, with this status and line.
+    Reject(Rejection),
+}
+
+/// How a peer is accepted.
+#[derive(Clone, Debug)]
+pub struct Accept {
+    /// Limits and timeouts of the connection.
+    pub config: Arc<Config>,
+    /// The subprotocol; it must be one that the client offered.
+    pub subprotocol: Option<String>,
+    /// Show every octet of the connection to [`Handler::observed`].
+    pub observe: bool,
+}
+
+impl Accept {
+    /// Accepts without a subprotocol, unobserved.
+    pub fn new(config: Arc<Config>) -> Accept {
+        Accept {
+            config,
+            subprotocol: None,
+            observe: false,
+        }
+    }
+}
+
+/// Names a timer; the meaning is its owner's. A timer cannot be cancelled: ignore a stale one.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct TimerId(pub u64);
+
+/// Octets as they passed the connection, behind TLS where there is TLS.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Wire<'a> {
+    /// Which way.
+    pub direction: Direction,
+    /// The octets, the HTTP head first, frames masked as the client sent them.
+    pub bytes: &'a [u8],
+}
+
+/// Which way octets went, as the server sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Direction {
+    /// From the client.
+    Received,
+    /// To the client.
+    Sent,
+}
+
+/// Carries mail to workers.
+pub trait Post<M> {
+    /// Delivers `mail` to `worker`, later and in order.
+    ///
+    /// # Errors
+    /// [`MailboxFull`] when the worker's mailbox has no room; the mail is dropped.
+    fn post(&mut self, worker: WorkerId, mail: M) -> Result<(), MailboxFull>;
+}
+
+/// A worker's mailbox had no room. Workers never block on each other: tell the sender, or mark the loss.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MailboxFull;
+
+impl fmt::Display for MailboxFull {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the worker's mailbox is full")
+    }
+}
+
+impl std::error::Error for MailboxFull {}
+
+/// What a handler acts through: the outboxes of this worker's peers, the mail, the timers.
+pub struct Outboxes<'a, M> {
+    core: &'a mut Core,
+    mail: &'a mut dyn Post<M>,
+}
+
+impl<'a, M> Outboxes<'a, M> {
+    pub(super) fn new(core: &'a mut Core, mail: &'a mut dyn Post<M>) -> Outboxes<'a, M> {
+        Outboxes { core, mail }
+    }
+
+    /// The time of this batch of events.
+    pub fn now(&self) -> Time {
+        self.core.now
+    }
+
+    /// The worker this runs on.
+    pub fn worker(&self) -> WorkerId {
+        self.core.worker
+    }
+
+    /// How many workers there are.
+    pub fn workers(&self) -> usize {
+        self.core.workers
+    }
+
+    /// Eight octets from the driver's random source.
+    pub fn random(&mut self) -> u64 {
+        self.core.resources.random().next_u64()
+    }
+
+    /// Queues a shared frame for a peer. It is written after the whole batch of events, together with
+    /// what else the peer is owed. At [`Level::Full`] the peer is closed with 1013 after this call of the
+    /// handler, unless the handler closes it otherwise.
+    pub fn send(&mut self, peer: PeerId, frame: &Encoded) -> Level {
+        self.core.send(peer, |c, r| c.send(frame, r))
+    }
+
+    /// Queues a text for one peer, copied once. Otherwise as [`Outboxes::send`].
+    pub fn send_text(&mut self, peer: PeerId, text: &str) -> Level {
+        self.core.send(peer, |c, r| c.send_text(text, r))
+    }
+
+    /// Queues octets for one peer, copied once. Otherwise as [`Outboxes::send`].
+    pub fn send_binary(&mut self, peer: PeerId, bytes: &[u8]) -> Level {
+        self.core.send(peer, |c, r| c.send_binary(bytes, r))
+    }
+
+    /// Queues what another peer, or the same, has sent, with its kind. Otherwise as [`Outboxes::send`].
+    pub fn send_incoming(&mut self, peer: PeerId, message: &Incoming<'_>) -> Level {
+        self.core.send(peer, |c, r| c.send_incoming(message, r))
+    }
+
+    /// Sends mail to a worker; to the own one too: it arrives later, in order.
+    ///
+    /// # Errors
+    /// [`MailboxFull`]: the mail was dropped.
+    pub fn post(&mut self, worker: WorkerId, mail: M) -> Result<(), MailboxFull> {
+        self.mail.post(worker, mail)
+    }
+
+    /// Calls [`Handler::timeout`] with `id` at `at`, up to 9 ms late.
+    pub fn timer(&mut self, id: TimerId, at: Time) {
+        self.core.timer(id, at);
+    }
+
+    /// Closes a peer: what is queued goes first, then the Close. No message of it is delivered after this.
+    pub fn close(&mut self, peer: PeerId, code: CloseCode, reason: &str) {
+        self.core.close(peer, code, reason);
+    }
+
+    /// Octets that wait for a peer.
+    pub fn queued(&self, peer: PeerId) -> usize {
+        self.core.peers.connection(peer).map_or(0, |c| c.queued())
+    }
+
+    /// Where a peer comes from.
+    pub fn remote(&self, peer: PeerId) -> Option<SocketAddr> {
+        self.core.peers.get(peer).map(|peer| peer.remote())
+    }
+
+    /// Runs `f` with outboxes for an inner handler, whose mail is wrapped on its way out.
+    pub fn nest<N, R>(
+        &mut self,
+        wrap: fn(N) -> M,
+        f: impl FnOnce(&mut Outboxes<'_, N>) -> R,
+    ) -> R {
+        let mut wrapped = Wrapped {
+            wrap,
+            mail: self.mail,
+        };
+        f(&mut Outboxes {
+            core: self.core,
+            mail: &mut wrapped,
+        })
+    }
+}
+
+struct Wrapped<'a, N, M> {
+    wrap: fn(N) -> M,
+    mail: &'a mut dyn Post<M>,
+}
+
+impl<N, M> Post<N> for Wrapped<'_, N, M> {
+    fn post(&mut self, worker: WorkerId, mail: N) -> Result<(), MailboxFull> {
+        self.mail.post(worker, (self.wrap)(mail))
+    }
+}

@@ -1,0 +1,574 @@
+//! All connections of one worker, from the first octet of the opening handshake to the last.
+//!
+//! An engine (an event loop, a simulator) tells it what happened with `handle_*` and asks with `poll_*`
+//! what to do. It owns no socket and reads no clock. The [`Handler`] on top decides what messages mean.
+//!
+//! ```text
+//!  accepted ─► Head ──► upgrade? ── no ──► PlainHttp     (handed to an ordinary HTTP server)
+//!                │          │ yes
+//!                │          ├─ refused ──► Refused ─┐
+//!                │          └─ accepted ─► Open ────┤  write what is owed, half-close, linger
+//!                └─ too slow ──────────────────────►└─► Close
+//! ```
+
+mod handler;
+mod peers;
+#[cfg(test)]
+mod tests;
+mod timers;
+
+pub use crate::connection::Transport;
+pub use handler::{
+    Accept, Direction, Handler, MailboxFull, Opening, Outboxes, Post, Rejection, TimerId, Wire,
+};
+pub use peers::{PeerId, PeerInfo, WorkerId};
+
+use crate::close::{CloseCode, Closed};
+use crate::config::HeadLimits;
+use crate::connection::{Connection, Event, Level, Outbox, Resources, Role};
+use crate::error::ProtocolError;
+use crate::handshake::server::{self, Head};
+use crate::handshake::{OriginPolicy, Request};
+use crate::time::{Random, Time};
+use peers::{Peer, Peers, Stage};
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::time::Duration;
+use timers::Wheel;
+
+/// How long a refused client may take to read its refusal.
+const REFUSAL_LINGER: Duration = Duration::from_secs(1);
+
+/// What holds for all handshakes of a worker.
+#[derive(Clone, Debug)]
+pub struct EndpointConfig {
+    /// Limits of the request head.
+    pub head: HeadLimits,
+    /// Which Origins may open a WebSocket. Default: the same origin.
+    pub origins: OriginPolicy,
+}
+
+impl Default for EndpointConfig {
+    fn default() -> EndpointConfig {
+        EndpointConfig {
+            head: HeadLimits::default(),
+            origins: OriginPolicy::SameOrigin,
+        }
+    }
+}
+
+/// A worker's connections and the handler on top of them. See the module's picture.
+pub struct Endpoint<H: Handler> {
+    core: Core,
+    handler: H,
+}
+
+/// Everything but the handler, so that the handler can be lent it.
+pub(crate) struct Core {
+    now: Time,
+    worker: WorkerId,
+    workers: usize,
+    config: EndpointConfig,
+    peers: Peers,
+    resources: Resources,
+    wheel: Wheel<Due>,
+    dirty: VecDeque<PeerId>,
+    /// Peers whose outbox was full; they are failed once the handler has returned.
+    full: Vec<PeerId>,
+    draining: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Due {
+    Peer(PeerId, Time),
+    Handler(TimerId),
+}
+
+impl<H: Handler> Endpoint<H> {
+    /// A worker without peers. `random` must be a CSPRNG unless this is a simulation.
+    pub fn new(
+        worker: WorkerId,
+        workers: usize,
+        config: EndpointConfig,
+        random: Box<dyn Random + Send>,
+        now: Time,
+        handler: H,
+    ) -> Endpoint<H> {
+        let core = Core {
+            now,
+            worker,
+            workers,
+            config,
+            peers: Peers::new(worker),
+            resources: Resources::new(random),
+            wheel: Wheel::new(now),
+            dirty: VecDeque::new(),
+            full: Vec::new(),
+            draining: false,
+        };
+        Endpoint { core, handler }
+    }
+
+    /// The handler.
+    pub fn handler(&self) -> &H {
+        &self.handler
+    }
+
+    /// A transport was accepted; its request head is awaited, [`HeadLimits::timeout`] in all.
+    pub fn handle_open(&mut self, now: Time, info: PeerInfo) -> PeerId {
+        self.core.now = now;
+        let deadline = now + self.core.config.head.timeout;
+        let octets = Vec::new();
+        let id = self.core.peers.insert(Peer {
+            info,
+            stage: Stage::Head { octets, deadline },
+            dirty: false,
+            observe: false,
+            eof: false,
+            armed: None,
+        });
+        self.core.arm(id);
+        id
+    }
+
+    /// Octets came from a peer; all are taken. `input` is changed: payloads are unmasked in place.
+    pub fn handle_bytes(
+        &mut self,
+        now: Time,
+        peer: PeerId,
+        input: &mut [u8],
+        mail: &mut dyn Post<H::Mail>,
+    ) {
+        self.core.now = now;
+        match self.core.peers.get_mut(peer).map(|p| &mut p.stage) {
+            Some(Stage::Open(_)) => self.frames(peer, input, mail),
+            Some(Stage::Head { .. }) => self.head(peer, input, mail),
+            Some(Stage::Plain(octets)) => octets.extend_from_slice(input),
+            Some(Stage::Refused { .. } | Stage::Dead) | None => {}
+        }
+        self.settle(mail);
+        self.core.touch(peer);
+    }
+
+    /// The peer will send no more.
+    pub fn handle_eof(&mut self, now: Time, peer: PeerId, mail: &mut dyn Post<H::Mail>) {
+        self.core.now = now;
+        let Some(entry) = self.core.peers.get_mut(peer) else {
+            return;
+        };
+        entry.eof = true;
+        match &mut entry.stage {
+            Stage::Open(connection) => {
+                let closed = connection.handle_eof(now, &mut self.core.resources);
+                self.over(peer, closed, mail);
+            }
+            Stage::Head { .. } => entry.kill(&mut self.core.resources),
+            Stage::Refused { .. } | Stage::Plain(_) | Stage::Dead => {}
+        }
+        self.settle(mail);
+        self.core.touch(peer);
+    }
+
+    /// The transport failed: nothing can be sent or received any more.
+    pub fn handle_error(&mut self, now: Time, peer: PeerId, mail: &mut dyn Post<H::Mail>) {
+        self.core.now = now;
+        if let Some(connection) = self.core.peers.connection_mut(peer) {
+            let closed = connection.handle_end(&mut self.core.resources);
+            self.over(peer, closed, mail);
+        } else if let Some(entry) = self.core.peers.get_mut(peer) {
+            entry.kill(&mut self.core.resources);
+        }
+        self.settle(mail);
+        self.core.touch(peer);
+    }
+
+    /// `n` octets of [`Endpoint::poll_transmit`] were written.
+    pub fn handle_sent(
+        &mut self,
+        now: Time,
+        peer: PeerId,
+        n: usize,
+        mail: &mut dyn Post<H::Mail>,
+    ) {
+        self.core.now = now;
+        self.observe_sent(peer, n, mail);
+        let resources = &mut self.core.resources;
+        match self.core.peers.get_mut(peer).map(|p| &mut p.stage) {
+            Some(Stage::Open(connection)) => {
+                if connection.handle_sent(now, n, resources) {
+                    let mut out = Outboxes::new(&mut self.core, mail);
+                    self.handler.drained(peer, &mut out);
+                }
+            }
+            Some(Stage::Refused { outbox, deadline }) => {
+                outbox.advance(n, 0, resources);
+                if outbox.is_empty() {
+                    *deadline = (*deadline).min(now + REFUSAL_LINGER);
+                }
+            }
+            _ => {}
+        }
+        self.settle(mail);
+        self.core.touch(peer);
+    }
+
+    /// Mail came.
+    pub fn handle_mail(&mut self, now: Time, mail: H::Mail, post: &mut dyn Post<H::Mail>) {
+        self.core.now = now;
+        let mut out = Outboxes::new(&mut self.core, post);
+        self.handler.mail(mail, &mut out);
+        self.settle(post);
+    }
+
+    /// The time of [`Endpoint::poll_timeout`] has come.
+    pub fn handle_timeout(&mut self, now: Time, mail: &mut dyn Post<H::Mail>) {
+        self.core.now = now;
+        let mut due = Vec::new();
+        self.core.wheel.expire(now, &mut due);
+        for due in due {
+            match due {
+                Due::Peer(peer, at) => self.peer_timeout(peer, at, mail),
+                Due::Handler(timer) => {
+                    let mut out = Outboxes::new(&mut self.core, mail);
+                    self.handler.timeout(timer, &mut out);
+                }
+            }
+            self.settle(mail);
+        }
+    }
+
+    /// The server shuts down: [`Handler::drain`] is called for each open peer, handshakes that come
+    /// later are refused with 503, and transports that have asked for nothing yet are closed.
+    pub fn handle_drain(&mut self, now: Time, mail: &mut dyn Post<H::Mail>) {
+        self.core.now = now;
+        self.core.draining = true;
+        for peer in self.core.peers.ids() {
+            match self.core.peers.get_mut(peer).map(|p| &mut p.stage) {
+                Some(Stage::Open(connection)) if connection.is_open() => {
+                    let mut out = Outboxes::new(&mut self.core, mail);
+                    self.handler.drain(peer, &mut out);
+                }
+                Some(stage @ Stage::Head { .. }) => {
+                    if matches!(stage, Stage::Head { octets, .. } if octets.is_empty()) {
+                        *stage = Stage::Dead;
+                    }
+                }
+                _ => {}
+            }
+            self.settle(mail);
+            self.core.touch(peer);
+        }
+    }
+
+    /// The next peer that is owed a write, a half-close, a close or a hand-over. Each is named once for
+    /// each change; ask [`Endpoint::poll_transmit`], then [`Endpoint::transport`].
+    pub fn poll_dirty(&mut self) -> Option<PeerId> {
+        while let Some(id) = self.core.dirty.pop_front() {
+            if let Some(peer) = self.core.peers.get_mut(id) {
+                peer.dirty = false;
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    /// The octets owed to a peer, as far as `slices` go; returns how many were filled, 0 if none is owed.
+    pub fn poll_transmit<'s>(&'s self, peer: PeerId, slices: &mut [IoSlice<'s>]) -> usize {
+        match self.core.peers.get(peer).map(|p| &p.stage) {
+            Some(Stage::Open(connection)) => connection.poll_transmit(slices),
+            Some(Stage::Refused { outbox, .. }) => outbox.slices(slices),
+            _ => 0,
+        }
+    }
+
+    /// What to do with the peer's transport once nothing is owed to it. An unknown peer's is closed.
+    pub fn transport(&self, peer: PeerId) -> Transport {
+        match self.core.peers.get(peer) {
+            Some(peer) => peer.transport(),
+            None => Transport::Close,
+        }
+    }
+
+    /// False while so much is owed to the peer that reading on would only make it more.
+    pub fn wants_read(&self, peer: PeerId) -> bool {
+        !self.core.peers.connection(peer).is_some_and(|c| c.is_open() && c.is_high())
+    }
+
+    /// The octets of a peer that wants no WebSocket ([`Transport::PlainHttp`]); its slot is free afterwards.
+    pub fn take_plain_http(&mut self, peer: PeerId) -> Vec<u8> {
+        match self.core.peers.remove(peer).map(|p| p.stage) {
+            Some(Stage::Plain(octets)) => octets,
+            _ => Vec::new(),
+        }
+    }
+
+    /// The engine has closed the peer's transport: its slot is free.
+    pub fn release(&mut self, peer: PeerId) {
+        if let Some(mut entry) = self.core.peers.remove(peer) {
+            if let Stage::Open(connection) = &mut entry.stage {
+                let unsaid = connection.handle_end(&mut self.core.resources);
+                debug_assert!(unsaid.is_none(), "released before it was closed");
+            }
+            entry.kill(&mut self.core.resources);
+        }
+    }
+
+    /// When [`Endpoint::handle_timeout`] should be called next; maybe early, never late.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        self.core.wheel.next()
+    }
+
+    /// How many peers there are, in whatever stage.
+    pub fn peers(&self) -> usize {
+        self.core.peers.len()
+    }
+
+    /// Draining has begun and no peer is left.
+    pub fn is_drained(&self) -> bool {
+        self.core.draining && self.core.peers.len() == 0
+    }
+
+    /// Octets of a request head came.
+    fn head(&mut self, peer: PeerId, input: &mut [u8], mail: &mut dyn Post<H::Mail>) {
+        let Some(entry) = self.core.peers.get_mut(peer) else {
+            return;
+        };
+        let Stage::Head { octets, .. } = &mut entry.stage else {
+            return;
+        };
+        let scanned = octets.len();
+        octets.extend_from_slice(input);
+        let (secure, limits) = (entry.info.secure, &self.core.config.head);
+        match server::parse_from(octets, scanned, secure, limits) {
+            (Head::Incomplete, _) => {}
+            (Head::Plain, _) => {
+                let octets = std::mem::take(octets);
+                entry.stage = Stage::Plain(octets);
+            }
+            (Head::Bad(refusal), _) => self.core.refuse(peer, &refusal),
+            (Head::Upgrade(request), len) => {
+                let rest = input.len() - (octets.len() - len).min(input.len());
+                self.upgrade(peer, &request, mail);
+                self.settle(mail);
+                self.frames(peer, &mut input[rest..], mail);
+            }
+        }
+    }
+
+    /// A valid request for a WebSocket: who may have one is the Origin policy's and the handler's to say.
+    fn upgrade(&mut self, peer: PeerId, request: &Request, mail: &mut dyn Post<H::Mail>) {
+        if self.core.draining {
+            let refusal = Rejection::new(503, "the server is shutting down; try again elsewhere");
+            return self.core.refuse(peer, &refusal);
+        }
+        if !self.core.config.origins.allows(request) {
+            //= rfc6455#10.2  an Origin that is not acceptable is answered 403.
+            let refusal = Rejection::new(403, "this Origin may not open a WebSocket here");
+            return self.core.refuse(peer, &refusal);
+        }
+        let mut out = Outboxes::new(&mut self.core, mail);
+        match self.handler.open(peer, request, &mut out) {
+            Opening::Reject(refusal) => self.core.refuse(peer, &refusal),
+            Opening::Accept(accept) => {
+                let observe = accept.observe;
+                self.core.accept(peer, request, accept);
+                let mut out = Outboxes::new(&mut self.core, mail);
+                if observe {
+                    let wire = Wire {
+                        direction: Direction::Received,
+                        bytes: request.head(),
+                    };
+                    self.handler.observed(peer, wire, &mut out);
+                }
+                self.handler.opened(peer, &mut out);
+            }
+        }
+    }
+
+    /// Octets of frames came.
+    fn frames(&mut self, peer: PeerId, mut input: &mut [u8], mail: &mut dyn Post<H::Mail>) {
+        self.observe_received(peer, input, mail);
+        loop {
+            let now = self.core.now;
+            let Some(connection) = self.core.peers.connection_mut(peer) else {
+                return;
+            };
+            match connection.receive(now, &mut input, &mut self.core.resources) {
+                None => return,
+                Some(Event::Message(mut message)) => {
+                    let mut out = Outboxes::new(&mut self.core, mail);
+                    self.handler.message(peer, message.incoming(), &mut out);
+                    self.core.resources.recycle_message(message);
+                    self.settle(mail);
+                }
+                Some(Event::Closed(closed)) => self.over(peer, Some(closed), mail),
+            }
+        }
+    }
+
+    fn peer_timeout(&mut self, id: PeerId, at: Time, mail: &mut dyn Post<H::Mail>) {
+        let now = self.core.now;
+        let Some(peer) = self.core.peers.get_mut(id) else {
+            return;
+        };
+        if peer.armed != Some(at) {
+            return;
+        }
+        peer.armed = None;
+        let is_due = peer.deadline().is_some_and(|deadline| deadline <= now);
+        match &mut peer.stage {
+            _ if !is_due => {}
+            Stage::Open(connection) => {
+                let closed = connection.handle_timeout(now, &mut self.core.resources);
+                self.over(id, closed, mail);
+            }
+            Stage::Head { octets, .. } if !octets.is_empty() => {
+                let refusal = Rejection::new(408, "the request head took too long");
+                self.core.refuse(id, &refusal);
+            }
+            _ => peer.kill(&mut self.core.resources),
+        }
+        self.core.touch(id);
+    }
+
+    /// Tells the handler how a peer ended.
+    fn over(&mut self, peer: PeerId, closed: Option<Closed>, mail: &mut dyn Post<H::Mail>) {
+        if let Some(closed) = closed {
+            let mut out = Outboxes::new(&mut self.core, mail);
+            self.handler.closed(peer, &closed, &mut out);
+        }
+    }
+
+    /// Fails the peers whose outbox the handler found full and did not close itself.
+    fn settle(&mut self, mail: &mut dyn Post<H::Mail>) {
+        while let Some(peer) = self.core.full.pop() {
+            let now = self.core.now;
+            let Some(connection) = self.core.peers.connection_mut(peer) else {
+                continue;
+            };
+            if connection.is_open() {
+                let error = ProtocolError::SlowConsumer;
+                let closed = connection.fail(now, error, &mut self.core.resources);
+                self.over(peer, Some(closed), mail);
+                self.core.touch(peer);
+            }
+        }
+    }
+
+    fn observe_received(&mut self, peer: PeerId, bytes: &[u8], mail: &mut dyn Post<H::Mail>) {
+        let observe = self.core.peers.get(peer).is_some_and(|p| p.observe);
+        if observe && !bytes.is_empty() {
+            let direction = Direction::Received;
+            let mut out = Outboxes::new(&mut self.core, mail);
+            self.handler
+                .observed(peer, Wire { direction, bytes }, &mut out);
+        }
+    }
+
+    fn observe_sent(&mut self, peer: PeerId, n: usize, mail: &mut dyn Post<H::Mail>) {
+        if n == 0 || !self.core.peers.get(peer).is_some_and(|p| p.observe) {
+            return;
+        }
+        let mut slices = [IoSlice::new(&[]); 64];
+        let filled = self.poll_transmit(peer, &mut slices);
+        let mut bytes: Vec<u8> = Vec::with_capacity(n);
+        for slice in &slices[..filled] {
+            bytes.extend_from_slice(&slice[..slice.len().min(n - bytes.len())]);
+        }
+        let wire = Wire {
+            direction: Direction::Sent,
+            bytes: &bytes,
+        };
+        let mut out = Outboxes::new(&mut self.core, mail);
+        self.handler.observed(peer, wire, &mut out);
+    }
+}
+
+impl Core {
+    fn send(
+        &mut self,
+        peer: PeerId,
+        send: impl FnOnce(&mut Connection, &mut Resources) -> Level,
+    ) -> Level {
+        let Some(connection) = self.peers.connection_mut(peer) else {
+            return Level::Gone;
+        };
+        let level = send(connection, &mut self.resources);
+        match level {
+            Level::Low | Level::High => self.mark_dirty(peer),
+            Level::Full => self.full.push(peer),
+            Level::Gone => {}
+        }
+        level
+    }
+
+    fn close(&mut self, peer: PeerId, code: CloseCode, reason: &str) {
+        if let Some(connection) = self.peers.connection_mut(peer) {
+            connection.close(self.now, code, reason, &mut self.resources);
+            self.touch(peer);
+        }
+    }
+
+    fn timer(&mut self, id: TimerId, at: Time) {
+        self.wheel.insert(at, Due::Handler(id));
+    }
+
+    /// Queues the 101 and opens the connection.
+    fn accept(&mut self, peer: PeerId, request: &Request, accept: Accept) {
+        let mut response = Vec::with_capacity(256);
+        server::response(request, accept.subprotocol.as_deref(), &mut response);
+        let mut outbox = Outbox::default();
+        outbox.push(&response, b"", &mut self.resources);
+        let connection = Connection::new(Role::Server, accept.config, outbox, self.now);
+        if let Some(entry) = self.peers.get_mut(peer) {
+            entry.observe = accept.observe;
+            entry.stage = Stage::Open(connection);
+        }
+    }
+
+    /// Queues an HTTP refusal, after which the transport is closed.
+    fn refuse(&mut self, peer: PeerId, refusal: &Rejection) {
+        let mut response = Vec::with_capacity(256);
+        server::refuse(refusal, &mut response);
+        let mut outbox = Outbox::default();
+        outbox.push(&response, b"", &mut self.resources);
+        let deadline = self.now + self.config.head.timeout;
+        if let Some(entry) = self.peers.get_mut(peer) {
+            entry.stage = Stage::Refused { outbox, deadline };
+        }
+    }
+
+    /// Something happened to a peer: tell the engine if it has to act, and keep its timer right.
+    fn touch(&mut self, id: PeerId) {
+        let Some(peer) = self.peers.get(id) else {
+            return;
+        };
+        if peer.is_owed() || peer.transport() != Transport::Open {
+            self.mark_dirty(id);
+        }
+        self.arm(id);
+    }
+
+    fn mark_dirty(&mut self, id: PeerId) {
+        if let Some(peer) = self.peers.get_mut(id) {
+            if !peer.dirty {
+                peer.dirty = true;
+                self.dirty.push_back(id);
+            }
+        }
+    }
+
+    /// Sees that the wheel wakes the peer at its deadline; an earlier timer looks again by itself.
+    fn arm(&mut self, id: PeerId) {
+        let Some(peer) = self.peers.get_mut(id) else {
+            return;
+        };
+        let Some(deadline) = peer.deadline() else {
+            return;
+        };
+        if peer.armed.is_none_or(|armed| deadline < armed) {
+            peer.armed = Some(deadline);
+            self.wheel.insert(deadline, Due::Peer(id, deadline));
+        }
+    }
+}
