@@ -23,12 +23,12 @@ pub use handler::{
 };
 pub use peers::{PeerId, PeerInfo, WorkerId};
 
-use crate::close::{CloseCode, Closed};
+use crate::close::{CloseCode, Closed, Side};
 use crate::config::HeadLimits;
 use crate::connection::{Connection, Event, Level, Outbox, Resources, Role};
 use crate::error::ProtocolError;
-use crate::handshake::server::{self, Head};
-use crate::handshake::{OriginPolicy, Request};
+use crate::handshake::server::{self, BadResponse, Head};
+use crate::handshake::{HeadScan, OriginPolicy, Request};
 use crate::time::{Random, Time};
 use peers::{Peer, Peers, Stage};
 use std::collections::VecDeque;
@@ -118,10 +118,13 @@ impl<H: Handler> Endpoint<H> {
     pub fn handle_open(&mut self, now: Time, info: PeerInfo) -> PeerId {
         self.core.now = now;
         let deadline = now + self.core.config.head.timeout;
-        let octets = Vec::new();
         let id = self.core.peers.insert(Peer {
             info,
-            stage: Stage::Head { octets, deadline },
+            stage: Stage::Head {
+                octets: Vec::new(),
+                scan: HeadScan::default(),
+                deadline,
+            },
             dirty: false,
             observe: false,
             eof: false,
@@ -333,13 +336,12 @@ impl<H: Handler> Endpoint<H> {
         let Some(entry) = self.core.peers.get_mut(peer) else {
             return;
         };
-        let Stage::Head { octets, .. } = &mut entry.stage else {
+        let Stage::Head { octets, scan, .. } = &mut entry.stage else {
             return;
         };
-        let scanned = octets.len();
         octets.extend_from_slice(input);
         let (secure, limits) = (entry.info.secure, &self.core.config.head);
-        match server::parse_from(octets, scanned, secure, limits) {
+        match server::resume(scan, octets, secure, limits) {
             (Head::Incomplete, _) => {}
             (Head::Plain, _) => {
                 let octets = std::mem::take(octets);
@@ -371,7 +373,9 @@ impl<H: Handler> Endpoint<H> {
             Opening::Reject(refusal) => self.core.refuse(peer, &refusal),
             Opening::Accept(accept) => {
                 let observe = accept.observe;
-                self.core.accept(peer, request, accept);
+                if let Err(misuse) = self.core.accept(peer, request, accept) {
+                    return self.misused(peer, misuse, mail);
+                }
                 let mut out = Outboxes::new(&mut self.core, mail);
                 if observe {
                     let wire = Wire {
@@ -383,6 +387,21 @@ impl<H: Handler> Endpoint<H> {
                 self.handler.opened(peer, &mut out);
             }
         }
+    }
+
+    /// The handler accepted a peer in a way that cannot be answered: its fault, so the client gets 500.
+    fn misused(&mut self, peer: PeerId, misuse: BadResponse, mail: &mut dyn Post<H::Mail>) {
+        debug_assert!(false, "Handler::open: {misuse}");
+        let refusal = Rejection::new(500, "the server could not answer this handshake");
+        self.core.refuse(peer, &refusal);
+        let closed = Closed {
+            code: None,
+            reason: misuse.to_string(),
+            by: Side::Us,
+            clean: false,
+            cause: None,
+        };
+        self.over(peer, Some(closed), mail);
     }
 
     /// Octets of frames came.
@@ -514,9 +533,14 @@ impl Core {
     }
 
     /// Queues the 101 and opens the connection.
-    fn accept(&mut self, peer: PeerId, request: &Request, accept: Accept) {
+    fn accept(
+        &mut self,
+        peer: PeerId,
+        request: &Request,
+        accept: Accept,
+    ) -> Result<(), BadResponse> {
         let mut response = Vec::with_capacity(256);
-        server::response(request, accept.subprotocol.as_deref(), &mut response);
+        server::response(request, accept.subprotocol.as_deref(), &mut response)?;
         let mut outbox = Outbox::default();
         outbox.push(&response, b"", &mut self.resources);
         let connection = Connection::new(Role::Server, accept.config, outbox, self.now);
@@ -524,6 +548,7 @@ impl Core {
             entry.observe = accept.observe;
             entry.stage = Stage::Open(connection);
         }
+        Ok(())
     }
 
     /// Queues an HTTP refusal, after which the transport is closed.

@@ -1,6 +1,7 @@
 //! The table of a worker's peers; a [`PeerId`] never names a later peer in the same slot.
 
 use crate::connection::{Connection, Outbox, Resources, Transport};
+use crate::handshake::HeadScan;
 use crate::time::Time;
 use std::fmt;
 use std::net::SocketAddr;
@@ -65,7 +66,11 @@ pub(super) struct Peer {
 /// How far a peer has come.
 pub(super) enum Stage {
     /// Its request head is awaited.
-    Head { octets: Vec<u8>, deadline: Time },
+    Head {
+        octets: Vec<u8>,
+        scan: HeadScan,
+        deadline: Time,
+    },
     /// The handler decides, or a WebSocket is open or closing.
     Open(Connection),
     /// An HTTP refusal is being written, then the transport is closed.

@@ -338,7 +338,7 @@ fn a_draining_worker_closes_its_peers_and_refuses_new_ones() {
     let mut world = World::new();
     let (open, silent) = (world.open(), world.connect());
     world.endpoint.handle_drain(at(0), &mut world.letters);
-    assert!(world.written(0, open).starts_with(b"\x88\x1B\x03\xE9server is"));
+    assert!(world.written(0, open).starts_with(b"\x88\x19\x03\xE9server is"));
     assert_eq!(world.endpoint.transport(silent), Transport::Close);
     let late = world.connect();
     world.feed(0, late, REQUEST);

@@ -1,0 +1,126 @@
+//! [`Guard`]: a handler around a handler. It refuses what the policy refuses and changes nothing else.
+
+use crate::inspect::rate::{Meter, Rate};
+use tidegate_proto::{
+    CloseCode, Closed, Handler, Incoming, Opening, Outboxes, PeerId, Request, TimerId, Wire,
+};
+
+/// What a peer may do. A value of it is valid: its parts cannot be made otherwise.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// Messages a peer may send; beyond it we close with 1008. Default: 1,000 a second, 2,000 at once.
+    pub messages: Rate,
+    /// Payload bytes a peer may send; beyond it we close with 1008. Default: 8 MiB a second, 16 MiB at once.
+    pub bytes: Rate,
+}
+
+impl Default for Policy {
+    fn default() -> Policy {
+        let rate = |per_second, burst| Rate::new(per_second, burst).expect("neither is 0");
+        Policy {
+            messages: rate(1_000, 2_000),
+            bytes: rate(8 << 20, 16 << 20),
+        }
+    }
+}
+
+/// `H` behind a [`Policy`].
+pub struct Guard<H> {
+    inner: H,
+    policy: Policy,
+    /// By the peer's slot; taken anew when a peer opens.
+    meters: Vec<Meters>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Meters {
+    messages: Meter,
+    bytes: Meter,
+}
+
+impl<H> Guard<H> {
+    /// Guards `inner`.
+    pub fn new(inner: H, policy: Policy) -> Guard<H> {
+        Guard {
+            inner,
+            policy,
+            meters: Vec::new(),
+        }
+    }
+
+    /// The guarded handler.
+    pub fn inner(&self) -> &H {
+        &self.inner
+    }
+
+    fn meters(&mut self, peer: PeerId) -> &mut Meters {
+        let slot = peer.slot() as usize;
+        if slot >= self.meters.len() {
+            self.meters.resize(slot + 1, Meters::default());
+        }
+        &mut self.meters[slot]
+    }
+}
+
+impl<H: Handler> Handler for Guard<H> {
+    type Mail = H::Mail;
+
+    fn open(
+        &mut self,
+        peer: PeerId,
+        request: &Request,
+        out: &mut Outboxes<'_, H::Mail>,
+    ) -> Opening {
+        *self.meters(peer) = Meters::default();
+        self.inner.open(peer, request, out)
+    }
+
+    fn opened(&mut self, peer: PeerId, out: &mut Outboxes<'_, H::Mail>) {
+        self.inner.opened(peer, out);
+    }
+
+    fn message(
+        &mut self,
+        peer: PeerId,
+        message: Incoming<'_>,
+        out: &mut Outboxes<'_, H::Mail>,
+    ) {
+        let (now, len) = (out.now(), message.as_bytes().len() as u64);
+        let Policy { messages, bytes } = self.policy;
+        let meters = self.meters(peer);
+        if !meters.messages.take(messages, 1, now) {
+            return out.close(peer, CloseCode::POLICY, "too many messages");
+        }
+        if !meters.bytes.take(bytes, len, now) {
+            return out.close(peer, CloseCode::POLICY, "too many bytes");
+        }
+        self.inner.message(peer, message, out);
+    }
+
+    fn mail(&mut self, mail: H::Mail, out: &mut Outboxes<'_, H::Mail>) {
+        self.inner.mail(mail, out);
+    }
+
+    fn timeout(&mut self, timer: TimerId, out: &mut Outboxes<'_, H::Mail>) {
+        self.inner.timeout(timer, out);
+    }
+
+    fn drained(&mut self, peer: PeerId, out: &mut Outboxes<'_, H::Mail>) {
+        self.inner.drained(peer, out);
+    }
+
+    fn observed(&mut self, peer: PeerId, wire: Wire<'_>, out: &mut Outboxes<'_, H::Mail>) {
+        self.inner.observed(peer, wire, out);
+    }
+
+    fn drain(&mut self, peer: PeerId, out: &mut Outboxes<'_, H::Mail>) {
+        self.inner.drain(peer, out);
+    }
+
+    fn closed(&mut self, peer: PeerId, why: &Closed, out: &mut Outboxes<'_, H::Mail>) {
+        self.inner.closed(peer, why, out);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,3 @@
+//! The inspections; each looks at whole messages and keeps what it must remember of a peer.
+
+pub(crate) mod rate;
