@@ -1,7 +1,7 @@
 //! Draws price series on canvas: the large chart with its axis and crosshair, and the sparklines; it keeps no data.
 
 const MINUTE = 60_000;
-export const places = (price) => (price < 10 ? 4 : 2);
+export const places = (price) => (price < 5 ? 5 : price < 50 ? 3 : 2);
 export const money = (price) => price.toLocaleString('en-US', { minimumFractionDigits: places(price), maximumFractionDigits: places(price) });
 
 function range(points) {
@@ -28,15 +28,15 @@ const trace = (context, points, x, y) => {
 
 /** The last minute before `now` (server time). `pointer` is an x position or null. */
 export function drawChart(context, width, height, { points, now, pointer, ink, font }) {
-  const axis = 64, foot = 22, right = width - axis, bottom = height - foot;
   const shown = points.filter((point) => point.ts > now - MINUTE - 2000);
   if (shown.length < 2) return;
   const [low, high] = range(shown);
+  context.font = font;
+  const axis = Math.ceil(context.measureText(money(high)).width) + 16, right = width - axis, bottom = height - 22;
   const x = (ts) => right - 10 - ((now - ts) / MINUTE) * (right - 10);
   const y = (price) => bottom - ((price - low) / (high - low)) * (bottom - 8);
   const last = shown.at(-1);
 
-  context.font = font;
   context.textBaseline = 'middle';
   context.lineWidth = 1;
   context.strokeStyle = ink('line');

@@ -55,7 +55,7 @@ export function startChat(client, person) {
     while (at > 0 && (target.lines[at - 1].offset ?? -1) > offset) at--;
     target.lines.splice(at, 0, entry);
     while (target.lines.length > KEPT) target.seen.delete(target.lines.shift().id);
-    if (!earlier && target !== room) target.unread++;
+    if (!earlier && !(target === room && list.checkVisibility())) target.unread++;
     if (!earlier) draw();
   }
 
@@ -165,6 +165,7 @@ export function startChat(client, person) {
     client.setData({ name });
   });
 
+  addEventListener('hashchange', () => setTimeout(() => list.checkVisibility() && enter(room)));     // on a phone the room may come into sight
   enter(room);
 }
 

@@ -20,14 +20,15 @@ export function startCost(client, feed) {
       if (push?.channel === CHANNEL && push.pub) pushed.octets(line.length + (octets.length - payload.length) / lines.length);
     }
   });
-  client.subscribe(CHANNEL, { recover: true }).addEventListener('publication', ({ detail: { data, missed } }) => { if (!missed) pushed.update(data, ahead); });
+  client.subscribe(CHANNEL, { recover: true }).addEventListener('publication', ({ detail: { data } }) => pushed.update(data, ahead));
 
-  // The clocks of page and server may differ: ask once a connection, halve the round trip.
+  // The clocks of page and server may differ: ask on each connection, and believe only what the round trip cannot explain.
   client.addEventListener('state', async ({ detail: { state } }) => {
     if (state !== 'connected') return;
     const start = Date.now();
-    const time = Number(Object.values(await client.rpc('time').catch(() => null) ?? {}).find((value) => Number(value) > 1e12));
-    if (Number.isFinite(time)) ahead = (time > 1e15 ? time / 1000 : time) - (start + Date.now()) / 2;
+    const time = milliseconds(await client.rpc('time').catch(() => null));
+    const end = Date.now();
+    if (time) ahead = time > end ? time - end : time < start ? time - start : 0;
   });
 
   async function poll() {
@@ -118,6 +119,12 @@ function find(value) {
   if (!value || typeof value !== 'object') return null;
   if (Number.isFinite(value.price) && Number.isFinite(value.ts)) return value;
   return Object.values(value).map(find).find(Boolean) ?? null;
+}
+
+/** The Unix time in an answer of the `time` procedure, in whatever unit and field, or null. */
+function milliseconds(answer) {
+  const value = [answer, ...Object.values(Object(answer))].map(Number).find((number) => number > 1e9);
+  return value ? value * (value < 1e11 ? 1000 : value > 1e17 ? 1e-6 : value > 1e14 ? 1e-3 : 1) : null;
 }
 
 const parse = (text) => { try { return JSON.parse(text); } catch { return null; } };

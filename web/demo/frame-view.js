@@ -79,7 +79,7 @@ function octets(frame) {
     ...Array.from(frame.payload.subarray(0, to), (octet, i) => cell(frame, octet, i)),
     ...(to < shown ? [h('button', { type: 'button', class: 'quiet', onclick: () => draw(shown) }, `and ${count(frame.length - to)} more`)] : []),
     ...(to === shown && shown < frame.length ? [h('span', { class: 'fine' }, `first ${count(MOST)} of ${count(frame.length)}`)] : []));
-  draw(Math.min(shown, FIRST));
+  draw(shown > FIRST * 1.5 ? FIRST : shown);
   const legend = frame.isMasked ? [['masked', 'on the wire'], ['key', 'XOR masking key'], ['plain', 'unmasked']] : [['plain', 'on the wire, not masked']];
   return h('div', { class: 'payload' }, h('p', { class: 'legend' }, ...legend.map(([name, label]) => h('span', { class: `k-${name}` }, label))), box);
 }

@@ -159,7 +159,7 @@ export function startGame(client, person) {
       context.beginPath(); context.moveTo(wake[i - 1].x * scale, wake[i - 1].y * scale); context.lineTo(wake[i].x * scale, wake[i].y * scale); context.stroke();
     }
     context.globalAlpha = 1;
-    const size = Math.max(9, 17 * scale);
+    const size = Math.max(10, 24 * scale);
     context.save();
     context.translate(boat.x * scale, boat.y * scale);
     context.rotate(boat.angle);
@@ -216,7 +216,7 @@ const clamp = (value, limit) => Math.min(Math.max(value, 8), limit - 8);
 const tint = (hue) => `oklch(${isDark() ? 0.76 : 0.66} 0.15 ${hue})`;
 function spawn() {
   let x, y;
-  do { x = 150 + Math.random() * 700; y = 120 + Math.random() * 510; } while (depth(x, y) < 4);
+  do { x = 150 + Math.random() * 700; y = 120 + Math.random() * 760; } while (depth(x, y) < 4);
   return { x, y };
 }
 function turn(from, to, most) {

@@ -1,12 +1,12 @@
 //! The harbour itself: depth at a place, the chart drawn from it, and the lights that all windows compute alike; pure but for drawing.
 
-export const WORLD = { width: 1000, height: 750 };
+export const WORLD = { width: 1000, height: 1000 };
 
 /** Depth in metres; below zero is land. The same everywhere: it is only a formula. */
 export function depth(x, y) {
   const u = x / 100, v = y / 100;
-  const coast = 10 - 9 * Math.exp(-((u - 0.2) ** 2 + (v - 0.4) ** 2) / 3.4) * 2.1 - 9 * Math.exp(-((u - 10) ** 2 / 5 + (v - 7.3) ** 2 / 3.2)) * 2.2;
-  const island = -14.5 * Math.exp(-((u - 6.3) ** 2 / 0.55 + (v - 3.1) ** 2 / 0.3)) - 12.5 * Math.exp(-((u - 2.9) ** 2 / 0.25 + (v - 5.6) ** 2 / 0.4));
+  const coast = 10 - 9 * Math.exp(-((u - 0.2) ** 2 + (v - 0.4) ** 2) / 3.4) * 2.1 - 9 * Math.exp(-((u - 10) ** 2 / 5 + (v - 9.8) ** 2 / 4.2)) * 2.2;
+  const island = -14.5 * Math.exp(-((u - 6.3) ** 2 / 0.55 + (v - 3.1) ** 2 / 0.3)) - 12.5 * Math.exp(-((u - 3) ** 2 / 0.25 + (v - 6.9) ** 2 / 0.4));
   return coast + island + 1.5 * Math.sin(u * 1.3 + v * 0.7) + 1.1 * Math.sin(v * 1.9 - u * 0.6 + 1) + 0.45 * Math.sin(u * 3.7 + 2) * Math.sin(v * 4.1);
 }
 
@@ -17,7 +17,7 @@ export function lights(now) {
     const shifted = now + lane * (LIFE / COUNT);
     const turn = Math.floor(shifted / LIFE), age = (shifted % LIFE) / LIFE;
     let x, y, n = 0;
-    do { x = 40 + hash(lane, turn, n++) * 920; y = 40 + hash(lane, turn, n++) * 670; } while (depth(x, y) < 3 && n < 40);
+    do { x = 40 + hash(lane, turn, n++) * 920; y = 40 + hash(lane, turn, n++) * 920; } while (depth(x, y) < 3 && n < 40);
     return { key: `${lane}:${turn}`, x: x + 10 * Math.sin(age * 9 + lane), y: y + 6 * Math.cos(age * 7 + lane), glow: Math.min(1, age * 12, (1 - age) * 8) };
   });
 }

@@ -1,7 +1,7 @@
 //! The waterline: server on the left, this page on the right, a gate between; each message passes as a bubble, and a lost connection shuts the gate.
 import { $, loop, palette, calm, say, Rate } from './dom.js';
 
-const KEPT = 160;        // bubbles at once
+const KEPT = 160;        // bubbles at once on a wide screen
 
 export function startWaterline(client) {
   const canvas = $('waterline');
@@ -15,7 +15,7 @@ export function startWaterline(client) {
     const lines = text.split('\n').length;
     for (let i = 0; i < lines; i++) {
       rates[direction].add();
-      if (!calm.matches && bubbles.length < KEPT) bubbles.push({ direction, at: -i * 0.02, size: 1.4 + Math.min(3.4, Math.log2(text.length / lines / 24 + 1)), lane: Math.random(), speed: 0.34 + Math.random() * 0.12 });
+      if (!calm.matches && bubbles.length < Math.min(KEPT, canvas.clientWidth / 9)) bubbles.push({ direction, at: -i * 0.02, size: 1.4 + Math.min(3.4, Math.log2(text.length / lines / 24 + 1)), lane: Math.random(), speed: 0.34 + Math.random() * 0.12 });
     }
   });
   setInterval(() => {
@@ -51,9 +51,9 @@ export function startWaterline(client) {
       if (bubble.at < 0) continue;
       const along = bubble.direction === 'in' ? bubble.at : 1 - bubble.at;
       const x = along * width, top = surface(x) + 9;
-      const y = top + bubble.lane * Math.max(4, height - top - 9) + Math.sin(bubble.at * 12 + bubble.lane * 9) * 2;
+      const y = top + bubble.lane * Math.max(4, height - top - (height > 60 ? 40 : 6)) + Math.sin(bubble.at * 12 + bubble.lane * 9) * 2;
       context.globalAlpha = Math.min(1, bubble.at * 8, (1 - bubble.at) * 8);
-      context.beginPath(); context.arc(x, y, bubble.size, 0, 7);
+      context.beginPath(); context.arc(x, y, bubble.size * (height > 60 ? 1 : 0.7), 0, 7);
       if (bubble.direction === 'in') { context.fillStyle = ink('foam'); context.fill(); } else { context.strokeStyle = ink('sent'); context.lineWidth = 1.5; context.stroke(); }
     }
     context.globalAlpha = 1;

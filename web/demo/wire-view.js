@@ -15,7 +15,6 @@ export function startWire(feed) {
 
   feed.addEventListener('head', ({ detail }) => { first = detail.direction === 'sent' ? detail.micros : first; showHead(detail); });
   feed.addEventListener('frame', ({ detail: frame }) => {
-    frame.preview = preview(frame);
     frame.about = about(frame);
     for (const name of ['all', frame.about]) {
       const frames = kept.get(name);
@@ -68,7 +67,7 @@ export function startWire(feed) {
       h('time', {}, ((frame.micros - first) / 1e6).toFixed(3)),
       h('span', { class: 'op' }, frame.name),
       h('span', { class: 'size' }, String(frame.octets.length)),
-      h('code', {}, frame.preview));
+      h('code', {}, frame.preview ??= preview(frame)));
   }
 
   function choose(frame) {
@@ -112,7 +111,24 @@ export function startWire(feed) {
   }
 }
 
-const preview = ({ opcode, payload, length }) => (opcode === 1 ? decoder.decode(payload.subarray(0, 160)) : opcode === 2 ? count(length) : length > 2 ? decoder.decode(payload.subarray(2)) : '');
+/** One line that tells a frame from the next: what it is for, then its data; the whole is in the drawing. */
+function preview({ opcode, payload, length }) {
+  if (opcode !== 1) return opcode === 8 ? decoder.decode(payload.subarray(2)) : length ? count(length) : '';
+  const lines = decoder.decode(payload.subarray(0, 8192)).split('\n');
+  return lines.slice(0, 4).map(gist).join('  ⏎  ');
+}
+
+function gist(line) {
+  let message;
+  try { message = JSON.parse(line); } catch { return line.slice(0, 160); }
+  const { id, push, error, ...body } = message;
+  if (push) {
+    const [what, value] = Object.entries(push).find(([name]) => name !== 'channel') ?? ['push', null];
+    return `${push.channel ?? ''} ${what} ${JSON.stringify(value?.data ?? value?.info?.conn_info ?? value)}`.slice(0, 160);
+  }
+  const [what = id ? 'reply' : 'ping {}', value] = Object.entries(body)[0] ?? [];
+  return `${id ? `#${id} ` : ''}${error ? `error ${error.code} ${error.message}` : `${what} ${value?.channel ?? ''} ${value ? JSON.stringify(value.data ?? value) : ''}`}`.slice(0, 160);
+}
 
 /** Which part of the page a frame serves; replies, pings and the rest are the protocol's own. */
 function about({ opcode, payload }) {
