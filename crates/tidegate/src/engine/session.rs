@@ -1,0 +1,146 @@
+//! TLS of one connection on a worker: records in, plaintext out and back; does no I/O but through the socket it is lent.
+
+use mio::net::TcpStream;
+use rustls::{ServerConfig, ServerConnection};
+use std::io::{self, IoSlice, Read, Write};
+use std::sync::Arc;
+
+/// The server's side of a TLS session.
+pub(crate) struct Session {
+    tls: ServerConnection,
+    /// Its first octets have come and were TLS.
+    began: bool,
+    /// close_notify was sent.
+    said_goodbye: bool,
+}
+
+/// What a read's worth of octets from a TLS client came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Decrypted {
+    /// Read on.
+    More,
+    /// The client has said close_notify: no more will come.
+    End,
+    /// The records are wrong; an alert may wait to be written.
+    Broken,
+    /// The first octets are no TLS but look like an HTTP request.
+    PlainHttp,
+}
+
+/// Answers a client that speaks plain HTTP to a TLS port.
+pub(crate) const SPEAKS_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\
+    Content-Type: text/plain; charset=utf-8\r\nContent-Length: 46\r\n\r\n\
+    This port speaks TLS: use wss:// or https://.\n";
+
+/// Most ciphertext, and most plaintext before the handshake's end, that rustls holds for a client.
+const BUFFER: usize = 64 << 10;
+
+/// The record type of a handshake, which opens every session (RFC 8446 §5.1).
+const HANDSHAKE: u8 = 22;
+
+impl Session {
+    /// # Errors
+    /// Only when the settings contradict themselves.
+    pub(crate) fn new(config: &Arc<ServerConfig>) -> Result<Session, rustls::Error> {
+        let mut tls = ServerConnection::new(Arc::clone(config))?;
+        tls.set_buffer_limit(Some(BUFFER));
+        Ok(Session {
+            tls,
+            began: false,
+            said_goodbye: false,
+        })
+    }
+
+    pub(crate) fn is_handshaking(&self) -> bool {
+        self.tls.is_handshaking()
+    }
+
+    /// Takes all of `records`; hands the plaintext to `deliver`, through `plain`, as it appears.
+    pub(crate) fn decrypt(
+        &mut self,
+        records: &[u8],
+        plain: &mut [u8],
+        mut deliver: impl FnMut(&mut [u8]),
+    ) -> Decrypted {
+        if !self.began {
+            match records.first() {
+                Some(&HANDSHAKE) => self.began = true,
+                Some(first) if first.is_ascii_uppercase() => return Decrypted::PlainHttp,
+                _ => {} // rustls says what is wrong with it, by alert
+            }
+        }
+        let mut rest = records;
+        while !rest.is_empty() {
+            match self.tls.read_tls(&mut rest) {
+                Ok(0) => return Decrypted::End,
+                Ok(_) => {}
+                Err(_) => return Decrypted::Broken,
+            }
+            if self.tls.process_new_packets().is_err() {
+                return Decrypted::Broken;
+            }
+            loop {
+                match self.tls.reader().read(plain) {
+                    Ok(0) => return Decrypted::End,
+                    Ok(n) => deliver(&mut plain[..n]),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    Err(_) => return Decrypted::Broken,
+                }
+            }
+        }
+        Decrypted::More
+    }
+
+    /// Encrypts as much of `slices` as the buffer takes; returns how much that was.
+    pub(crate) fn encrypt(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.tls.writer().write_vectored(slices)
+    }
+
+    /// Writes what waits; false when the socket takes no more for now.
+    pub(crate) fn flush(&mut self, mut socket: &TcpStream) -> io::Result<bool> {
+        while self.tls.wants_write() {
+            match self.tls.write_tls(&mut socket) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether octets wait for [`Session::flush`].
+    pub(crate) fn wants_write(&self) -> bool {
+        self.tls.wants_write()
+    }
+
+    /// Queues close_notify, once: without it the client could not tell the end from a cut (RFC 8446 §6.1).
+    pub(crate) fn say_goodbye(&mut self) {
+        if !self.said_goodbye {
+            self.said_goodbye = true;
+            self.tls.send_close_notify();
+        }
+    }
+
+    /// The session, for another driver.
+    pub(crate) fn into_inner(self) -> ServerConnection {
+        self.tls
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_answer_to_plain_http_announces_its_true_length() {
+        let text = std::str::from_utf8(SPEAKS_TLS).expect("it is ASCII");
+        let (head, body) = text.split_once("\r\n\r\n").expect("a head and a body");
+        assert!(
+            head.ends_with(&format!("Content-Length: {}", body.len())),
+            "{head} {}",
+            body.len()
+        );
+    }
+}

@@ -1,0 +1,42 @@
+//! WebSocket servers on one event loop per core, with TLS, and a way out to ordinary HTTP.
+//!
+//! ```text
+//!  clients ──► kernel ──► worker 0  [ event loop │ Endpoint │ your Handler ] ◄─┐
+//!                    ├──► worker 1  [ event loop │ Endpoint │ your Handler ] ◄─┼─ mail
+//!                    └──► worker N  [ event loop │ Endpoint │ your Handler ] ◄─┘
+//!                            │
+//!                            └──► plain_http: connections that ask for no WebSocket, for hyper
+//! ```
+//!
+//! A [`Server`] gives each worker thread a [`Handler`] of its own: plain code without locks, tasks or
+//! `await`. A connection lives on one worker for life; workers talk by mail, and so does the rest of your
+//! program, through a [`Mailer`].
+//!
+//! ```
+//! use std::time::Duration;
+//! use tidegate::{Echo, Server};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let server = Server::builder().listen("127.0.0.1:0".parse()?).workers(2).start(|_| Echo::default())?;
+//! println!("ws://{}", server.local_addr());
+//! server.drain(Duration::from_secs(30)); // what SIGTERM should do
+//! server.join()?;
+//! # Ok(())
+//! # }
+//! ```
+
+#![forbid(unsafe_code)]
+
+pub mod engine;
+pub mod error;
+pub mod tls;
+
+pub use engine::{Echo, Mailer, OsRandom, PlainHttp, PlainIo, Running, Server, ServerBuilder};
+pub use error::{JoinError, TlsError};
+#[doc(inline)]
+pub use tidegate_proto::{
+    Accept, CloseCode, Closed, Config, Encoded, EndpointConfig, Handler, HeadLimits, Incoming,
+    Level, Limits, MailboxFull, Opening, OriginPolicy, Outboxes, PeerId, Rejection, Request, Time,
+    Timeouts, TimerId, WorkerId,
+};
+pub use {rustls, tidegate_proto};
