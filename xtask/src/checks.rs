@@ -1,0 +1,72 @@
+//! The checks that cargo and its companions make. Never judges itself.
+
+use std::process::Command;
+
+use crate::setup;
+use crate::sh::{self, Result};
+use crate::steps::Count;
+use crate::test::program;
+use crate::tree;
+
+pub(crate) fn format() -> Result<Count> {
+    program(cargo().args(["fmt", "--all", "--check"]), tree::root())
+}
+
+pub(crate) fn clippy() -> Result<Count> {
+    let words = [
+        "clippy",
+        "--quiet",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ];
+    program(cargo().args(words), tree::root())
+}
+
+/// Unit and integration tests: nextest where it is installed, plain cargo elsewhere; both must pass.
+pub(crate) fn tests() -> Result<Count> {
+    let mut command = cargo();
+    if tree::which("cargo-nextest").is_some() {
+        command.args([
+            "nextest",
+            "run",
+            "--workspace",
+            "--no-fail-fast",
+            "--status-level",
+            "fail",
+            "--final-status-level",
+            "fail",
+        ]);
+    } else {
+        command.args([
+            "test",
+            "--quiet",
+            "--workspace",
+            "--all-targets",
+            "--no-fail-fast",
+        ]);
+    }
+    Ok(Count::read(&sh::show(command.current_dir(tree::root()))?))
+}
+
+/// nextest does not run these.
+pub(crate) fn doc_tests() -> Result<Count> {
+    Ok(Count::read(&sh::show(
+        cargo()
+            .args(["test", "--quiet", "--workspace", "--doc", "--no-fail-fast"])
+            .current_dir(tree::root()),
+    )?))
+}
+
+pub(crate) fn deny() -> Result<Count> {
+    program(
+        Command::new(setup::ensure("deny")?).args(["--all-features", "check"]),
+        tree::root(),
+    )
+}
+
+fn cargo() -> Command {
+    Command::new(tree::cargo())
+}

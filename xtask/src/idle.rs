@@ -1,0 +1,354 @@
+//! `cargo xtask bench idle`: what an idle connection costs the server. Opens N plain connections with its own small
+//! client; measures the server's resident memory from outside. Never guesses: what can't be told apart is called so.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::process::Command;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde_json::json;
+
+use crate::server::{self, Server};
+use crate::sh::{self, Result};
+use crate::tree;
+
+/// `cargo xtask bench idle [--connections N] [--record]`
+pub(crate) fn job(words: &[&str]) -> Result<()> {
+    if words.first() != Some(&"idle") {
+        return Err("bench: there is `bench idle` so far".into());
+    }
+    let connections = match words.iter().position(|word| *word == "--connections") {
+        Some(at) => words
+            .get(at + 1)
+            .ok_or("--connections wants a number")?
+            .parse()?,
+        None => 10_000,
+    };
+    raise_open_files(connections + 200)?;
+    let server = Server::start(&server::build(true)?, &["--workers", "1"])?;
+    let run = measure(&server, connections)?;
+    server.stop()?;
+    print!("{}", run.text());
+    if words.contains(&"--record") {
+        run.record()?;
+    }
+    Ok(())
+}
+
+/// Memory of the server at three moments.
+struct Run {
+    connections: usize,
+    baseline: Memory,
+    half: Memory,
+    all: Memory,
+    took: Duration,
+}
+
+fn measure(server: &Server, connections: usize) -> Result<Run> {
+    // What a first connection sets up once (buffers, pages of code) is no cost of a connection.
+    for _ in 0..WARM_UP {
+        drop(one_connection(server.port())?);
+    }
+    settle(server)?;
+    let baseline = Memory::of(server.pid())?;
+    let start = Instant::now();
+    let mut held = Vec::with_capacity(connections);
+    for _ in 0..connections / 2 {
+        held.push(one_connection(server.port())?);
+    }
+    let half = Memory::of(server.pid())?;
+    for _ in connections / 2..connections {
+        held.push(one_connection(server.port())?);
+    }
+    let took = start.elapsed();
+    settle(server)?;
+    let all = Memory::of(server.pid())?;
+    if took + SETTLE > PING_INTERVAL {
+        return Err(format!(
+            "opening the connections took {took:?}: by now keepalive pings are under way; try fewer"
+        )
+        .into());
+    }
+    // Every one of them is still served: echo once more on some.
+    for stream in held.iter_mut().step_by(connections.div_ceil(100).max(1)) {
+        echo_and_ping(stream)?;
+    }
+    Ok(Run {
+        connections,
+        baseline,
+        half,
+        all,
+        took,
+    })
+}
+
+fn settle(server: &Server) -> Result<()> {
+    std::thread::sleep(SETTLE);
+    Memory::of(server.pid()).map(drop)
+}
+
+/// Opens one connection to `/echo`; it has sent a 125-octet message and a ping and read both answers.
+fn one_connection(port: u16) -> Result<TcpStream> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    write!(
+        stream,
+        "GET /echo HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    )?;
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte)?;
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8_lossy(&head);
+    if !head.starts_with("HTTP/1.1 101") || !head.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=") {
+        return Err(format!("no WebSocket at /echo:\n{head}").into());
+    }
+    echo_and_ping(&mut stream)?;
+    Ok(stream)
+}
+
+fn echo_and_ping(stream: &mut TcpStream) -> Result<()> {
+    let message = [b'x'; 125];
+    let mut sent = frame(0x81, &message);
+    sent.extend(frame(0x89, b"ping"));
+    stream.write_all(&sent)?;
+    let mut expected = vec![0x81, 125];
+    expected.extend(message);
+    expected.extend([0x8a, 4]);
+    expected.extend(b"ping");
+    let mut got = vec![0; expected.len()];
+    stream.read_exact(&mut got)?;
+    if got == expected {
+        Ok(())
+    } else {
+        Err("the echo and the pong are not what was sent".into())
+    }
+}
+
+/// A frame of at most 125 octets as a client sends it. The mask is fixed: no proxy stands between.
+fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+    let mut bytes = vec![first, 0x80 | payload.len() as u8];
+    bytes.extend(MASK);
+    bytes.extend(
+        payload
+            .iter()
+            .zip(MASK.iter().cycle())
+            .map(|(byte, key)| byte ^ key),
+    );
+    bytes
+}
+
+/// Resident memory of a process, in bytes, in all and by kind of mapping.
+struct Memory {
+    resident: u64,
+    kinds: BTreeMap<&'static str, u64>,
+}
+
+impl Memory {
+    fn of(pid: u32) -> Result<Self> {
+        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let resident = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .and_then(kilobytes);
+        let resident = resident.ok_or("no VmRSS in /proc: bench idle runs on Linux")?;
+        let mut kinds = BTreeMap::new();
+        let mut kind = "other";
+        for line in fs::read_to_string(format!("/proc/{pid}/smaps"))?.lines() {
+            if let Some(bytes) = line.strip_prefix("Rss:").and_then(kilobytes) {
+                *kinds.entry(kind).or_insert(0) += bytes;
+            } else if line
+                .split_whitespace()
+                .next()
+                .is_some_and(|word| word.contains('-'))
+            {
+                kind = kind_of(line);
+            }
+        }
+        Ok(Self { resident, kinds })
+    }
+}
+
+/// Which kind of mapping a head line of smaps tells of.
+fn kind_of(line: &str) -> &'static str {
+    match line.split_whitespace().nth(5) {
+        Some("[heap]") => "heap (small allocations of the main thread)",
+        None => "anonymous (arenas of other threads, large blocks, thread stacks)",
+        Some(name) if name.starts_with('/') => "program and libraries",
+        Some(_) => "other",
+    }
+}
+
+fn kilobytes(text: &str) -> Option<u64> {
+    Some(text.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
+}
+
+impl Run {
+    fn per_connection(&self, bytes: u64, baseline: u64) -> f64 {
+        (bytes as f64 - baseline as f64) / self.connections as f64
+    }
+
+    /// RSS beyond the baseline, per connection.
+    fn total(&self) -> f64 {
+        self.per_connection(self.all.resident, self.baseline.resident)
+    }
+
+    /// The same for the second half alone: what the next connection costs.
+    fn slope(&self) -> f64 {
+        let rest = self.connections - self.connections / 2;
+        (self.all.resident as f64 - self.half.resident as f64) / rest as f64
+    }
+
+    fn text(&self) -> String {
+        let mut text = String::new();
+        let _ = writeln!(
+            text,
+            "{} idle connections, opened in {:.1} s; each echoed 125 B, was answered a ping, keepalive armed",
+            self.connections,
+            self.took.as_secs_f64()
+        );
+        let _ = writeln!(text, "resident before  {:>12} B", self.baseline.resident);
+        let _ = writeln!(text, "resident after   {:>12} B", self.all.resident);
+        let _ = writeln!(
+            text,
+            "per connection   {:>12.0} B   (the second half alone: {:.0} B)",
+            self.total(),
+            self.slope()
+        );
+        for (kind, bytes) in &self.all.kinds {
+            let before = self.baseline.kinds.get(kind).copied().unwrap_or(0);
+            let _ = writeln!(
+                text,
+                "  {:>8.0} B  {kind}",
+                self.per_connection(*bytes, before)
+            );
+        }
+        text.push_str("The kernel's own memory (sockets, epoll) is not in it. A socket buffer holds nothing here.\n");
+        text
+    }
+
+    fn record(&self) -> Result<()> {
+        let days = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() / 86_400;
+        let commit = sh::must(
+            Command::new("git")
+                .args(["rev-parse", "--short", "HEAD"])
+                .current_dir(tree::root()),
+        )?;
+        let dir = tree::root().join("bench/runs").join(date(days));
+        fs::create_dir_all(&dir)?;
+        let line = json!({
+            "schema": 1, "what": "idle", "date": date(days), "commit": commit.trim(), "workers": 1,
+            "connections": self.connections, "rss_before": self.baseline.resident, "rss_after": self.all.resident,
+            "bytes_per_connection": self.total().round(), "bytes_per_connection_second_half": self.slope().round(),
+            "cores": std::thread::available_parallelism()?.get(), "os": std::env::consts::OS, "arch": std::env::consts::ARCH,
+        });
+        let mut file = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(dir.join("idle.jsonl"))?;
+        writeln!(file, "{line}")?;
+        println!("recorded in {}", dir.display());
+        Ok(())
+    }
+}
+
+/// A day since the Unix epoch as YYYY-MM-DD (the civil calendar, by counting).
+fn date(mut days: u64) -> String {
+    let leap = |year: u64| {
+        year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
+    };
+    let mut year = 1970;
+    while days >= 365 + u64::from(leap(year)) {
+        days -= 365 + u64::from(leap(year));
+        year += 1;
+    }
+    let mut month = 0;
+    let lengths = [
+        31,
+        28 + u64::from(leap(year)),
+        31,
+        30,
+        31,
+        30,
+        31,
+        31,
+        30,
+        31,
+        30,
+        31,
+    ];
+    while days >= lengths[month] {
+        days -= lengths[month];
+        month += 1;
+    }
+    format!("{year}-{:02}-{:02}", month + 1, days + 1)
+}
+
+/// Lets this program hold as many sockets as it will open.
+fn raise_open_files(wanted: usize) -> Result<()> {
+    let limits = fs::read_to_string("/proc/self/limits")?;
+    let line = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"))
+        .ok_or("no limit of open files in /proc")?;
+    let mut numbers = line["Max open files".len()..].split_whitespace();
+    let (soft, hard) = (numbers.next().unwrap_or("0"), numbers.next().unwrap_or("0"));
+    let enough =
+        |text: &str| text == "unlimited" || text.parse::<usize>().is_ok_and(|n| n >= wanted);
+    if enough(soft) {
+        return Ok(());
+    }
+    if !enough(hard) {
+        return Err(
+            format!("{wanted} open files are needed, the hard limit here is {hard}").into(),
+        );
+    }
+    let pid = std::process::id().to_string();
+    sh::must(Command::new("prlimit").args(["--pid", &pid, &format!("--nofile={hard}:{hard}")]))
+        .map(drop)
+}
+
+const WARM_UP: usize = 200;
+const SETTLE: Duration = Duration::from_millis(1500);
+/// The server pings after so much silence; by then more than an echo would have been measured.
+const PING_INTERVAL: Duration = Duration::from_secs(25);
+
+#[cfg(test)]
+mod tests {
+    use super::{date, frame, kind_of};
+
+    #[test]
+    fn a_day_becomes_a_date() {
+        assert_eq!(
+            [date(0), date(59), date(19_782), date(20_818)],
+            ["1970-01-01", "1970-03-01", "2024-02-29", "2026-12-31"]
+        );
+    }
+
+    #[test]
+    fn a_frame_is_masked() {
+        assert_eq!(
+            frame(0x81, b"Hello"),
+            [
+                0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58
+            ]
+        );
+    }
+
+    #[test]
+    fn mappings_are_told_apart() {
+        assert!(kind_of("55d0-55e0 rw-p 00000000 00:00 0    [heap]").starts_with("heap"));
+        assert!(kind_of("7f00-7f01 rw-p 00000000 00:00 0").starts_with("anonymous"));
+        assert!(
+            kind_of("7f00-7f01 r-xp 00000000 08:01 12 /usr/lib/libc.so.6").starts_with("program")
+        );
+    }
+}

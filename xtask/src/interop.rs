@@ -1,0 +1,140 @@
+//! Other people's clients against `tidegate serve`: Node and Python, ws and wss, 1 and 4 workers. Holds no test
+//! itself; those are in `tests/interop`.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::server::{self, Server};
+use crate::setup;
+use crate::sh::{self, Result};
+use crate::steps::{Count, Steps};
+use crate::tree;
+
+/// The worker counts everything is tested with: publisher and subscriber on one, and on different ones.
+pub(crate) const WORKERS: [&str; 2] = ["1", "4"];
+
+/// `cargo xtask interop [--full] [filter]`
+pub(crate) fn job(words: &[&str]) -> Result<()> {
+    let full = words.contains(&"--full");
+    let filter = words
+        .iter()
+        .find(|word| !word.starts_with('-'))
+        .map(|word| (*word).to_owned());
+    let binary = server::build(false)?;
+    let mut steps = Steps::new(filter);
+    run(&mut steps, &binary, full);
+    print!("{}", steps.table());
+    steps.verdict()
+}
+
+/// One step for each language and worker count.
+pub(crate) fn run(steps: &mut Steps, binary: &Path, full: bool) {
+    for workers in WORKERS {
+        step(
+            steps,
+            &format!("interop python, {workers} workers"),
+            &["python"],
+            || python(binary, workers, full),
+        );
+        step(
+            steps,
+            &format!("interop node, {workers} workers"),
+            &["node", "npm"],
+            || node(binary, workers),
+        );
+    }
+}
+
+/// A step that needs some parts of the set-up; without them it is noted as not run.
+pub(crate) fn step(
+    steps: &mut Steps,
+    name: &str,
+    parts: &[&str],
+    run: impl FnOnce() -> Result<Count>,
+) {
+    if !steps.wants(name) {
+        return;
+    }
+    match parts.iter().try_for_each(|part| {
+        setup::ensure(part)
+            .map(drop)
+            .map_err(|why| format!("{part}: {why}"))
+    }) {
+        Ok(()) => steps.run(name, run),
+        Err(why) => steps.cannot(name, &why),
+    }
+}
+
+fn python(binary: &Path, workers: &str, full: bool) -> Result<Count> {
+    let python = setup::ensure("python")?;
+    with_servers(binary, workers, |plain, secure| {
+        let mut tests = Command::new(python);
+        tests
+            .args(["-B", "-m", "unittest", "discover", "--start-directory"])
+            .arg(tree::root().join("tests/interop/python"));
+        addresses(&mut tests, plain, secure, workers);
+        if full {
+            tests.env("TIDEGATE_FULL", "1");
+        }
+        Ok(tests)
+    })
+}
+
+fn node(binary: &Path, workers: &str) -> Result<Count> {
+    let (node, npm) = (setup::ensure("node")?, setup::ensure("npm")?);
+    with_servers(binary, workers, |plain, secure| {
+        let mut tests = setup::with_node(&node, node.clone());
+        tests
+            .args(["--test", "--test-reporter=spec"])
+            .args(modules("tests/interop/node")?);
+        tests.env("TIDEGATE_NPM", npm);
+        addresses(&mut tests, plain, secure, workers);
+        Ok(tests)
+    })
+}
+
+/// Runs the tests that `command` makes against a plain and a TLS server, and asks both for a clean end.
+fn with_servers(
+    binary: &Path,
+    workers: &str,
+    command: impl FnOnce(&Server, &Server) -> Result<Command>,
+) -> Result<Count> {
+    let plain = Server::start(binary, &["--workers", workers])?;
+    let secure = Server::start(binary, &["--workers", workers, "--dev-cert"])?;
+    let finished = sh::show(&mut command(&plain, &secure)?)?;
+    if !finished.ok {
+        println!("the server said:\n{}{}", plain.said(), secure.said());
+    }
+    plain.stop()?;
+    secure.stop()?;
+    Ok(Count::read(&finished))
+}
+
+/// What the tests are told: where the servers are, and which process the plain one is.
+fn addresses(tests: &mut Command, plain: &Server, secure: &Server, workers: &str) {
+    tests.env("TIDEGATE_WS", format!("ws://127.0.0.1:{}", plain.port()));
+    tests.env("TIDEGATE_WSS", format!("wss://127.0.0.1:{}", secure.port()));
+    tests.env("TIDEGATE_PID", plain.pid().to_string());
+    tests.env("TIDEGATE_WORKERS", workers);
+    tests
+        .env("NO_PROXY", "127.0.0.1")
+        .env("no_proxy", "127.0.0.1");
+    tests.env_remove("FORCE_COLOR").env("NO_COLOR", "1");
+}
+
+/// The test modules of a folder: `*.test.mjs`, in order.
+pub(crate) fn modules(folder: &str) -> Result<Vec<std::path::PathBuf>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(tree::root().join(folder))? {
+        let file = entry?.path();
+        if file.to_string_lossy().ends_with(".test.mjs") {
+            files.push(file);
+        }
+    }
+    files.sort();
+    if files.is_empty() {
+        Err(format!("no tests in {folder}").into())
+    } else {
+        Ok(files)
+    }
+}

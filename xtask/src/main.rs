@@ -1,0 +1,66 @@
+//! The workshop of the project: `cargo xtask <job>` sets up, tests, measures. It is never shipped and never
+//! touches anything outside `target/`, the system's packages and the files a job says it records.
+
+#![forbid(unsafe_code)]
+
+mod browser;
+mod checks;
+mod cleanroom;
+mod conformance;
+mod idle;
+mod interop;
+mod server;
+mod setup;
+mod sh;
+mod steps;
+mod test;
+mod tidy;
+mod tree;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask <job>
+
+  setup [part…]           install what the tests need, below target/tools or with apt (root)
+                          parts: python chromium node npm wstest deny; default: the first four
+  test [--full] [filter]  everything CI runs; with a filter only the steps whose name contains it
+  conformance [--full] [--url ws://…] [--engine kosoku|wstest] [--only CASE]
+                          the Autobahn cases against `tidegate serve`, judged strictly
+  interop [--full]        other people's clients, Node and Python, ws and wss, 1 and 4 workers
+  browser                 the page in a real Chromium
+  bench idle [--connections N] [--record]
+                          memory of idle connections
+  tidy                    facts about the tree: layers, module docs, links and more
+  cleanroom [serve|test]  both README commands in a bare Debian (root, debootstrap)
+";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    let result = match words.split_first() {
+        Some((&"setup", parts)) => setup::job(parts),
+        Some((&"test", rest)) => test::job(rest),
+        Some((&"conformance", rest)) => conformance::job(rest),
+        Some((&"interop", rest)) => interop::job(rest),
+        Some((&"browser", rest)) => browser::job(rest),
+        Some((&"bench", rest)) => idle::job(rest),
+        Some((&"tidy", _)) => tidy::job(),
+        Some((&"cleanroom", rest)) => cleanroom::job(rest),
+        Some((&("help" | "--help" | "-h"), _)) => {
+            print!("{USAGE}");
+            Ok(())
+        }
+        _ => {
+            eprint!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("xtask: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! `cargo xtask test`: set-up, then every check there is, one after another. Never stops at a failure and never
+//! leaves a check out without saying so.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::sh::{self, Result};
+use crate::steps::{Count, Steps};
+use crate::{browser, checks, cleanroom, conformance, interop, server, tidy};
+
+/// `cargo xtask test [--full] [filter]`
+pub(crate) fn job(words: &[&str]) -> Result<()> {
+    let full = words.contains(&"--full");
+    let filter = words
+        .iter()
+        .find(|word| !word.starts_with('-'))
+        .map(|word| (*word).to_owned());
+    let mut steps = Steps::new(filter);
+
+    steps.run("tidy", tidy::run);
+    steps.run("format", checks::format);
+    steps.run("clippy", checks::clippy);
+    steps.run("unit and integration tests", checks::tests);
+    steps.run("examples in the documentation", checks::doc_tests);
+    live(&mut steps, full);
+    if full {
+        steps.run("release build", || {
+            server::build(true).map(|_| Count::one(true))
+        });
+        interop::step(
+            &mut steps,
+            "licences and advisories",
+            &["deny"],
+            checks::deny,
+        );
+        cleanroom::step(&mut steps);
+    }
+    print!("{}", steps.table());
+    steps.verdict()
+}
+
+/// Everything that runs against the living server.
+fn live(steps: &mut Steps, full: bool) {
+    let mut binary = None;
+    steps.run("build of the server", || {
+        binary = Some(server::build(false)?);
+        Ok(Count::one(true))
+    });
+    // With a filter the build has not been asked for by name, but its user may have been.
+    let Some(binary) = binary.or_else(|| server::build(false).ok()) else {
+        return;
+    };
+    interop::step(steps, "conformance", &["python"], || {
+        conformance::gate(&binary, false)
+    });
+    if full {
+        interop::step(steps, "conformance, wstest", &["wstest"], || {
+            conformance::gate(&binary, true)
+        });
+    }
+    interop::run(steps, &binary, full);
+    browser::run(steps, &binary);
+}
+
+/// What a step that is a program in itself counts.
+pub(crate) fn program(command: &mut Command, root: &Path) -> Result<Count> {
+    let finished = sh::show(command.current_dir(root))?;
+    Ok(Count::one(finished.ok))
+}
