@@ -466,3 +466,30 @@ fn octets_beyond_ascii_and_any_single_wrong_octet_are_refused() {
         }
     }
 }
+
+#[test]
+fn text_of_another_form_is_no_origin() {
+    for bad in [
+        "null",
+        "",
+        "example.com",
+        "https://",
+        "https://a/",
+        "https://a:",
+        "https://a:0443",
+        "https://a:+1",
+        "https://a:65536",
+        "https://u@a",
+        "https://a%2eb",
+        "https://[::1",
+        "https://[::1]:",
+        "1http://a",
+        "ht tp://a",
+        " https://a",
+        "https://a ",
+        "https://a,b",
+        "https://é.example",
+    ] {
+        assert_eq!(Origin::parse(bad), Err(BadOrigin), "{bad:?}");
+    }
+}
