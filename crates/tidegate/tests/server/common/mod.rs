@@ -182,3 +182,36 @@ pub(crate) fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
 pub(crate) fn octets(len: usize) -> Vec<u8> {
     (0..len).map(|i| (i * 7 + i / 251) as u8).collect()
 }
+
+/// Runs the named test in a process of its own, because it measures or limits its whole process. True in
+/// that process; in the other one it is over.
+pub(crate) fn alone(test: &str) -> bool {
+    const MARK: &str = "TIDEGATE_TEST_ALONE";
+    if std::env::var_os(MARK).is_some() {
+        return true;
+    }
+    let own = std::env::current_exe().expect("a test binary");
+    let output = std::process::Command::new(own)
+        .args(["--exact", test, "--nocapture"])
+        .env(MARK, "1")
+        .output()
+        .expect("it runs");
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(
+        said.contains("1 passed"),
+        "{test} is not the name of a test: {said}"
+    );
+    false
+}
+
+/// CPU this process uses while this thread sleeps.
+pub(crate) fn cpu_time_over(span: Duration) -> Duration {
+    let used = || {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+        Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+    };
+    let before = used();
+    std::thread::sleep(span);
+    used() - before
+}
