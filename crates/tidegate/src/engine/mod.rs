@@ -97,7 +97,7 @@ where
     }
 
     /// Speak TLS, and only TLS, on this port; see [`crate::tls`]. A client that speaks plain HTTP gets one
-    /// line that says so. Default: no TLS. Cost: some 10 KiB for each connection, and 16 KiB a worker.
+    /// line that says so. Default: no TLS. Cost: rustls' session for each connection, and 16 KiB a worker.
     pub fn tls(mut self, config: Arc<ServerConfig>) -> Self {
         self.tls = Some(config);
         self
