@@ -1,0 +1,61 @@
+//! What a broker is asked and what it answers: publications, positions and histories of channels.
+//!
+//! There is no async trait: a broker takes requests and gives events, as mail does. Memory answers each
+//! request at once, inside the home worker; a broker on the network would answer later.
+
+pub(crate) mod memory;
+
+use crate::config::ChannelOptions;
+use crate::history::{Page, Recovery, Slice};
+use crate::publication::{ClientInfo, Epoch, Position, Publication, RawJson};
+use crate::reply::ClientError;
+use crate::topic::TopicName;
+
+/// What the hub asks of a broker about one channel.
+pub(crate) enum BrokerRequest<'a> {
+    /// Number a publication and keep it as the options say.
+    Publish {
+        data: &'a RawJson,
+        info: Option<&'a ClientInfo>,
+    },
+    /// This node has subscribers from now on; where does the channel stand, and what did one that
+    /// returns miss?
+    Subscribe { recover: Option<Since<'a>> },
+    /// This node has no subscriber any more.
+    Unsubscribe,
+    /// A part of the history.
+    History { epoch: Option<&'a str>, page: Page },
+}
+
+/// Where a returning subscriber stood, as it says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Since<'a> {
+    pub(crate) offset: u64,
+    pub(crate) epoch: &'a str,
+}
+
+impl Since<'_> {
+    fn epoch(&self) -> Option<Epoch> {
+        Epoch::parse(self.epoch)
+    }
+}
+
+/// What a broker answers.
+pub(crate) enum BrokerEvent {
+    /// To [`BrokerRequest::Publish`].
+    Published(Publication, Position),
+    /// To [`BrokerRequest::Subscribe`]; no position where the channel keeps no history.
+    Subscribed(Option<Position>, Option<Recovery>),
+    /// To [`BrokerRequest::Unsubscribe`].
+    Unsubscribed,
+    /// To [`BrokerRequest::History`].
+    History(Slice),
+    /// It cannot be done; the client is told so.
+    Refused(ClientError),
+}
+
+/// A request with the channel it is about.
+pub(crate) struct About<'a> {
+    pub(crate) topic: &'a TopicName,
+    pub(crate) options: &'a ChannelOptions,
+}

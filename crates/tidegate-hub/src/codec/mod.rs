@@ -1,0 +1,3 @@
+//! The spellings of the client vocabulary.
+
+pub mod json;

@@ -1,0 +1,26 @@
+//! The behaviour of the hub as its clients see it. Every test runs with one worker and with four.
+
+mod commands;
+mod full;
+mod liveness;
+mod net;
+mod presence;
+mod random;
+mod recovery;
+
+/// Makes two tests of each function: with one worker, and with four.
+macro_rules! on_1_and_4_workers {
+    ($($name:ident),* $(,)?) => {$(
+        mod $name {
+            #[test]
+            fn on_1_worker() {
+                super::$name(crate::net::Net::new(1));
+            }
+            #[test]
+            fn on_4_workers() {
+                super::$name(crate::net::Net::new(4));
+            }
+        }
+    )*};
+}
+pub(crate) use on_1_and_4_workers;
