@@ -1,0 +1,110 @@
+//! What each path of ordinary HTTP leads to: the page, a channel, or a line that says why not. It speaks to
+//! the hub by mail only.
+
+use super::answer::{self, Answer};
+use super::channels::Channels;
+use super::query::channel_route;
+use crate::assets;
+use crate::hosts::Hosts;
+use crate::routes::WRONG_HOST;
+use bytes::Bytes;
+use hyper::header::{self, HeaderMap};
+use hyper::{Method, Request, StatusCode, Version};
+use std::borrow::Cow;
+use std::sync::Arc;
+
+/// Everything ordinary HTTP serves.
+pub(crate) struct Site {
+    /// What we are called.
+    pub(crate) hosts: Arc<Hosts>,
+    /// The hub, seen from outside.
+    pub(crate) channels: Channels,
+}
+
+impl Site {
+    /// Answers one request; its body is not looked at.
+    pub(super) async fn answer<B>(&self, request: &Request<B>) -> Answer {
+        if let Err(refusal) = self.check_host(request) {
+            return refusal;
+        }
+        if asks_for_websocket(request.headers()) {
+            return refuse_upgrade();
+        }
+        let get = matches!(*request.method(), Method::GET | Method::HEAD);
+        let path = request.uri().path();
+        if let Some((name, wanted)) = channel_route(path) {
+            let query = request.uri().query();
+            return match (get, name) {
+                (false, _) => answer::not_allowed(),
+                (true, Some(name)) => self.channels.answer(&name, wanted, query, request.headers()).await,
+                (true, None) => {
+                    answer::line(StatusCode::BAD_REQUEST, "the channel's name is not UTF-8 in percent-encoding")
+                }
+            };
+        }
+        match (assets::find(path), get) {
+            (Some(asset), true) => page(asset, request.headers()),
+            (Some(_), false) => answer::not_allowed(),
+            (None, _) if WEBSOCKET_PATHS.contains(&path) => upgrade_required(),
+            (None, _) => answer::line(StatusCode::NOT_FOUND, "nothing here"),
+        }
+    }
+
+    /// The first request of a connection was checked by the engine, the ones after it were not.
+    fn check_host<B>(&self, request: &Request<B>) -> Result<(), Answer> {
+        let mut hosts = request.headers().get_all(header::HOST).iter();
+        let host = hosts.next();
+        //= rfc9112#3.2  400 when Host is missing from HTTP/1.1, or there more than once.
+        if hosts.next().is_some() || (host.is_none() && request.version() > Version::HTTP_10) {
+            return Err(answer::line(StatusCode::BAD_REQUEST, "a request has exactly one Host"));
+        }
+        //= rfc9112#3.2.2  the authority of an absolute-form target counts, not Host.
+        let authority = match request.uri().authority() {
+            Some(authority) => authority.as_str(),
+            None => host.and_then(|host| host.to_str().ok()).unwrap_or(""),
+        };
+        if self.hosts.allow(authority) {
+            return Ok(());
+        }
+        Err(answer::line(StatusCode::MISDIRECTED_REQUEST, WRONG_HOST))
+    }
+}
+
+fn page(asset: assets::Asset, request: &HeaderMap) -> Answer {
+    let bytes = match asset.bytes {
+        Cow::Borrowed(bytes) => Bytes::from_static(bytes),
+        Cow::Owned(bytes) => bytes.into(),
+    };
+    let mut answer = answer::new(StatusCode::OK, bytes, asset.media_type);
+    answer::set(&mut answer, header::CACHE_CONTROL, "no-cache");
+    answer::with_etag(answer, &asset.etag, request)
+}
+
+fn asks_for_websocket(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(header::UPGRADE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|protocol| protocol.trim().eq_ignore_ascii_case("websocket"))
+}
+
+/// A kept-alive connection belongs to HTTP; it cannot become a WebSocket any more. Browsers and the usual
+/// libraries open a connection of its own for each WebSocket.
+fn refuse_upgrade() -> Answer {
+    let why = "a WebSocket must be the first request of its connection here; open a new one";
+    let mut answer = answer::line(StatusCode::BAD_REQUEST, why);
+    answer::set(&mut answer, header::CONNECTION, "close");
+    answer
+}
+
+/// Someone asks for a WebSocket's address without asking for a WebSocket (RFC 9110 §15.5.22).
+fn upgrade_required() -> Answer {
+    let why = "this address speaks WebSocket; connect with ws:// or wss://";
+    let mut answer = answer::line(StatusCode::UPGRADE_REQUIRED, why);
+    answer::set(&mut answer, header::UPGRADE, "websocket");
+    answer::set(&mut answer, header::CONNECTION, "Upgrade");
+    answer
+}
+
+const WEBSOCKET_PATHS: [&str; 3] = ["/echo", "/connection/websocket", "/wire"];

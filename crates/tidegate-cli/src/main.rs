@@ -1,0 +1,45 @@
+//! The binary `tidegate`: reads the command line, runs one command and turns its result into an exit
+//! code. It never does the work itself.
+
+#![forbid(unsafe_code)]
+
+mod assets;
+mod cli;
+mod control;
+mod dev_cert;
+mod error;
+mod feeds;
+mod hosts;
+mod logs;
+mod routes;
+mod serve;
+mod settings;
+mod signals;
+mod tls;
+mod wire;
+
+use crate::cli::{Cli, Command};
+use crate::error::Failure;
+use clap::Parser;
+use std::io::Write;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return cli::answer_parse_error(&error),
+    };
+    let result = match cli.command {
+        Command::Serve(args) => serve::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => report(&failure),
+    }
+}
+
+/// Says what went wrong. A closed stderr is no reason to panic.
+fn report(failure: &Failure) -> ExitCode {
+    let _ = writeln!(std::io::stderr(), "{failure}");
+    ExitCode::from(failure.exit as u8)
+}
