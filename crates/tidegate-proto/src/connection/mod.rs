@@ -277,6 +277,10 @@ impl Connection {
     /// `n` octets of [`Connection::poll_transmit`] were written. True when the outbox had been high and
     /// has drained.
     pub fn handle_sent(&mut self, now: Time, n: usize, resources: &mut Resources) -> bool {
+        if self.outbox.is_high() && n > 0 {
+            // It is not read while its outbox is high, so that it takes its octets is its sign of life.
+            self.keepalive.heard(now);
+        }
         let low = self.config.limits.outbox_low;
         let drained = self.outbox.advance(n, low, resources);
         if self.outbox.is_empty() {

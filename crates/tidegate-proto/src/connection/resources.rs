@@ -20,6 +20,7 @@ pub struct Resources {
     random: Box<dyn Random + Send>,
     buffers: Vec<Vec<u8>>,
     kept_bytes: usize,
+    #[expect(clippy::vec_box, reason = "the boxes themselves are what is used again")]
     queues: Vec<Box<Queue>>,
 }
 

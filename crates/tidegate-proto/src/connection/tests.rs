@@ -438,3 +438,19 @@ fn idle_state_is_small() {
     assert!(size_of::<Event<'_>>() <= 64);
     assert_eq!(Duration::from_secs(25), Config::default().timeouts.ping_interval.unwrap());
 }
+
+#[test]
+fn a_peer_that_takes_its_octets_slowly_is_alive_though_it_is_not_read() {
+    let mut server = Harness::server();
+    let level = server.connection.send_binary(&[0; 300 << 10], &mut server.resources);
+    assert_eq!(level, Level::High);
+    for second in 1..200 {
+        server.connection.handle_sent(at(second * 1_000), 1_000, &mut server.resources);
+        assert!(server.connection.handle_timeout(at(second * 1_000), &mut server.resources).is_none());
+    }
+    assert!(server.connection.is_open());
+    let since = |second: u64| at((199 + second) * 1_000);
+    assert!(server.connection.handle_timeout(since(25), &mut server.resources).is_none());
+    let closed = server.connection.handle_timeout(since(35), &mut server.resources).unwrap();
+    assert_eq!(closed.cause, Some(ProtocolError::Unresponsive));
+}

@@ -196,20 +196,20 @@ impl<H: Handler> Endpoint<H> {
         self.core.now = now;
         self.observe_sent(peer, n, mail);
         let resources = &mut self.core.resources;
-        match self.core.peers.get_mut(peer).map(|p| &mut p.stage) {
-            Some(Stage::Open(connection)) => {
-                if connection.handle_sent(now, n, resources) {
-                    let mut out = Outboxes::new(&mut self.core, mail);
-                    self.handler.drained(peer, &mut out);
-                }
-            }
+        let drained = match self.core.peers.get_mut(peer).map(|p| &mut p.stage) {
+            Some(Stage::Open(connection)) => connection.handle_sent(now, n, resources),
             Some(Stage::Refused { outbox, deadline }) => {
                 outbox.advance(n, 0, resources);
                 if outbox.is_empty() {
                     *deadline = (*deadline).min(now + REFUSAL_LINGER);
                 }
+                false
             }
-            _ => {}
+            _ => false,
+        };
+        if drained {
+            let mut out = Outboxes::new(&mut self.core, mail);
+            self.handler.drained(peer, &mut out);
         }
         self.settle(mail);
         self.core.touch(peer);
