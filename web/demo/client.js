@@ -113,17 +113,20 @@ export class Client extends EventTarget {
 
   /** One command; resolves with its result, rejects with a ReplyError. Nothing is queued while not connected. */
   command(name, body) {
-    if (this.state !== 'connected') return Promise.reject(lost('not connected'));
-    return this.#request(name, body);
+    return new Promise((resolve, reject) => this.ask(name, body, (error, result) => (error ? reject(error) : resolve(result))));
   }
 
-  #request(name, body) {
+  /** As `command`, but `done(error, result)` is called before anything behind the reply is read: order is kept. */
+  ask(name, body, done) {
+    if (this.state === 'connected') this.#request(name, body, done);
+    else done(lost('not connected'));
+  }
+
+  #request(name, body, done) {
     const id = this.#nextId++;
-    return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => { this.#pending.delete(id); reject(lost(`${name}: no answer in time`)); }, this.#options.timeout);
-      this.#pending.set(id, { name, resolve, reject, timer });
-      this.#send({ id, [name]: body });
-    });
+    const timer = setTimeout(() => { this.#pending.delete(id); done(lost(`${name}: no answer in time`)); }, this.#options.timeout);
+    this.#pending.set(id, { name, done, timer });
+    this.#send({ id, [name]: body });
   }
 
   /** Commands of the same turn leave in one frame, one JSON object a line. */
@@ -146,9 +149,12 @@ export class Client extends EventTarget {
     this.#handshake = setTimeout(() => this.#fail(3000, 'no answer in time'), timeout);
     socket.addEventListener('open', current(() => {
       emit(this, 'open', { url });
-      this.#request('connect', { data, name }).then(
-        current((result) => this.#connected(result)),
-        current((error) => (error.retriable ? this.#fail(error.code, error.message) : this.#end(error.code, error.message))));
+      this.#request('connect', { data, name }, (error, result) => {
+        if (socket !== this.#socket) return;
+        if (!error) this.#connected(result);
+        else if (error.retriable) this.#fail(error.code, error.message);
+        else this.#end(error.code, error.message);
+      });
     }));
     socket.addEventListener('message', current(({ data: text }) => this.#receive(text)));
     socket.addEventListener('close', current(({ code, reason }) => (isTerminal(code) ? this.#end(code, reason) : this.#fail(code, reason))));
@@ -178,7 +184,9 @@ export class Client extends EventTarget {
     let replies;
     try { replies = text.split('\n').filter(Boolean).map((line) => JSON.parse(line)); }
     catch { return this.#fail(3000, 'the server sent what is no JSON'); }
+    const socket = this.#socket;
     for (const reply of replies) {
+      if (socket !== this.#socket) return;              // an earlier one ended this connection
       if (reply.id) this.#settle(reply);
       else if (reply.push) this.#push(reply.push);
       else if (this.#pong) this.#send({});
@@ -190,8 +198,7 @@ export class Client extends EventTarget {
     if (!waiting) return;
     this.#pending.delete(id);
     clearTimeout(waiting.timer);
-    if (error) waiting.reject(new ReplyError(error));
-    else waiting.resolve(result[waiting.name] ?? {});
+    waiting.done(error && new ReplyError(error), result[waiting.name] ?? {});
   }
 
   #push({ channel, disconnect, ...push }) {
@@ -226,8 +233,9 @@ export class Client extends EventTarget {
     this.id = null;
     try { socket?.close(); } catch { /* it was never open */ }
     if (this.state === 'connected') this.state = 'connecting';   // nothing below may send
-    for (const { reject, timer } of this.#pending.values()) { clearTimeout(timer); reject(lost('connection lost')); }
+    const pending = [...this.#pending.values()];
     this.#pending.clear();
+    for (const { done, timer } of pending) { clearTimeout(timer); done(lost('connection lost')); }
     for (const subscription of this.#subscriptions.values()) subscription.handleLost();
   }
 
@@ -305,15 +313,15 @@ export class Subscription extends EventTarget {
     emit(this, 'unsubscribed', { code, reason });
   }
 
-  async #ask() {
+  #ask() {
     const { recover, joinLeave } = this.#options;
     const body = { channel: this.channel };
     if (joinLeave) body.join_leave = true;
     if (recover) Object.assign(body, { recoverable: true }, this.position && { recover: true, ...this.position });
-    try {
-      const result = await this.#client.command('subscribe', body);
-      if (this.state === 'subscribing') this.#subscribed(result, Boolean(body.recover));
-    } catch (error) { this.#refused(error); }
+    this.#client.ask('subscribe', body, (error, result) => {
+      if (error) this.#refused(error);
+      else if (this.state === 'subscribing') this.#subscribed(result, Boolean(body.recover));
+    });
   }
 
   #subscribed({ epoch = '', offset = 0, recoverable, positioned, recovered = false, publications = [] }, wasRecovering) {

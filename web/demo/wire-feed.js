@@ -4,7 +4,7 @@ import { WireSplitter, readObservation } from './wire.js';
 /** 32 hex characters that only this page and the server know: they name the connection to record. */
 export const makeSecret = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (octet) => octet.toString(16).padStart(2, '0')).join('');
 
-/** Events: 'head' and 'frame', each with `detail` = the part plus `direction` ('sent' or 'received' by this page), `micros`, `seq`; 'state'. */
+/** Events: 'head' and 'frame', each with `detail` = the part plus `direction` ('sent' or 'received' by this page), `micros` and, for frames, `seq`; 'state'. */
 export class WireFeed extends EventTarget {
   /** Octets so far on the connection that is recorded now. */
   totals = { sent: 0, received: 0 };
@@ -31,7 +31,7 @@ export class WireFeed extends EventTarget {
       this.totals[way] += octets.length;
       this.#say(null);
       for (const part of splitters[way].push(octets)) {
-        this.dispatchEvent(Object.assign(new Event(part.kind), { detail: Object.assign(part, { direction: way, micros, seq: ++this.#seq }) }));
+        this.dispatchEvent(Object.assign(new Event(part.kind), { detail: Object.assign(part, { direction: way, micros }, part.kind === 'frame' && { seq: ++this.#seq }) }));
       }
     };
     socket.onclose = () => {

@@ -62,12 +62,12 @@ export function startWire(feed) {
   }
 
   function row(frame) {
-    return h('button', { type: 'button', class: 'row', 'data-testid': 'frame-row', 'data-seq': frame.seq, 'data-direction': frame.direction, 'data-opcode': frame.opcode, 'aria-pressed': String(frame === chosen), onclick: () => { choose(frame); reveal(); } },
+    return h('button', { type: 'button', class: 'row', 'data-testid': 'frame-row', 'data-seq': frame.seq, 'data-direction': frame.direction, 'data-opcode': frame.opcode, 'data-about': frame.about, 'aria-pressed': String(frame === chosen), onclick: () => { choose(frame); reveal(); } },
       h('span', { class: 'way', 'aria-label': frame.direction }, frame.direction === 'sent' ? '↑' : '↓'),
       h('time', {}, ((frame.micros - first) / 1e6).toFixed(3)),
       h('span', { class: 'op' }, frame.name),
       h('span', { class: 'size' }, String(frame.octets.length)),
-      h('code', {}, frame.preview ??= preview(frame)));
+      h('code', {}, ...gists(frame)));
   }
 
   function choose(frame) {
@@ -111,23 +111,30 @@ export function startWire(feed) {
   }
 }
 
-/** One line that tells a frame from the next: what it is for, then its data; the whole is in the drawing. */
-function preview({ opcode, payload, length }) {
-  if (opcode !== 1) return opcode === 8 ? decoder.decode(payload.subarray(2)) : length ? count(length) : '';
-  const lines = decoder.decode(payload.subarray(0, 8192)).split('\n');
-  return lines.slice(0, 4).map(gist).join('  ⏎  ');
+/** One line that tells a frame from the next: whom it is for, then its data; the whole is in the drawing. */
+function gists(frame) {
+  frame.gists ??= readGists(frame);
+  return frame.gists.flatMap(([subject, rest], i) => [i ? '  ⏎  ' : '', h('b', {}, subject), ` ${rest}`]);
+}
+
+function readGists({ opcode, payload, length }) {
+  if (opcode !== 1) return [[opcode === 8 ? decoder.decode(payload.subarray(2)) : length ? count(length) : '', '']];
+  return decoder.decode(payload.subarray(0, 8192)).split('\n').slice(0, 4).map(gist);
 }
 
 function gist(line) {
   let message;
-  try { message = JSON.parse(line); } catch { return line.slice(0, 160); }
+  try { message = JSON.parse(line); } catch { return ['', line.slice(0, 120)]; }
   const { id, push, error, ...body } = message;
+  const short = (value) => (JSON.stringify(value) ?? '').slice(0, 120);
   if (push) {
-    const [what, value] = Object.entries(push).find(([name]) => name !== 'channel') ?? ['push', null];
-    return `${push.channel ?? ''} ${what} ${JSON.stringify(value?.data ?? value?.info?.conn_info ?? value)}`.slice(0, 160);
+    const { channel, ...rest } = push;
+    const [what, value] = Object.entries(rest)[0] ?? ['push'];
+    return [channel ?? what, what === 'pub' ? short(value.data) : `${what} ${short(value?.info?.conn_info ?? value)}`];
   }
-  const [what = id ? 'reply' : 'ping {}', value] = Object.entries(body)[0] ?? [];
-  return `${id ? `#${id} ` : ''}${error ? `error ${error.code} ${error.message}` : `${what} ${value?.channel ?? ''} ${value ? JSON.stringify(value.data ?? value) : ''}`}`.slice(0, 160);
+  if (!id) return ['{}', 'the protocol\'s ping or pong'];
+  const [what, value] = Object.entries(body)[0] ?? ['reply'];
+  return [`${what} #${id}`, error ? `error ${error.code} ${error.message}` : value?.channel ? `${value.channel} ${short(value.data) || ''}` : short(value)];
 }
 
 /** Which part of the page a frame serves; replies, pings and the rest are the protocol's own. */
