@@ -79,10 +79,12 @@ export async function open(url, protocols, options) {
   };
 }
 
-/** A TCP proxy in front of a server: `cut` ends what is open and refuses what comes, until `heal`. */
+/** A TCP proxy in front of a server: `cut` ends what is open and refuses what comes, until `heal`. It keeps the octets
+ *  of each connection in `captures`, as a client `sent` and `received` them. */
 export async function proxy(url) {
   const target = new URL(url);
   const open = new Set();
+  const captures = [];
   let whole = true;
   const server = net.createServer((near) => {
     near.on('error', () => {});
@@ -92,12 +94,17 @@ export async function proxy(url) {
     far.on('close', () => near.destroy());
     near.on('close', () => { open.delete(near); far.destroy(); });
     open.add(near);
+    const capture = { sent: Buffer.alloc(0), received: Buffer.alloc(0) };
+    captures.push(capture);
+    near.on('data', (data) => { capture.sent = Buffer.concat([capture.sent, data]); });
+    far.on('data', (data) => { capture.received = Buffer.concat([capture.received, data]); });
     near.pipe(far).pipe(near);
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   return {
     url: `${target.protocol}//127.0.0.1:${server.address().port}`,
+    captures,
     cut() {
       whole = false;
       for (const near of open) near.destroy();

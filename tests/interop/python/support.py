@@ -8,7 +8,7 @@ import urllib.parse
 
 WS = os.environ.get("TIDEGATE_WS", "ws://127.0.0.1:8000")
 WSS = os.environ.get("TIDEGATE_WSS")
-"""The process of the plain server, where its memory is looked at."""
+# The process of the plain server, where its memory is looked at.
 PID = os.environ.get("TIDEGATE_PID")
 FULL = bool(os.environ.get("TIDEGATE_FULL"))
 

@@ -1,0 +1,152 @@
+//! One `Connection` driven by a script: octets come in pieces, all that is owed is written at once.
+
+use super::{Seen, start};
+use crate::bytes::Step;
+use crate::random::{Cuts, Numbers};
+use crate::settings::Settings;
+use crate::wire;
+use std::io::IoSlice;
+use std::sync::Arc;
+use std::time::Duration;
+use tidegate_proto::{
+    CloseCode, Closed, Config, Connection, Event, Level, Outbox, Resources, Role, Time, Transport,
+};
+
+pub(super) fn run(
+    role: Role,
+    settings: &Settings,
+    steps: &[Step],
+    cuts: Cuts,
+) -> Result<Seen, String> {
+    let mut peer = Peer::new(role, settings.config());
+    for step in steps {
+        peer.step(step, cuts);
+    }
+    peer.finish()
+}
+
+/// A connection, its clock, and what was seen of it.
+pub struct Peer {
+    role: Role,
+    now: Time,
+    connection: Connection,
+    resources: Resources,
+    seen: Seen,
+    written: Vec<u8>,
+    fed: usize,
+}
+
+impl Peer {
+    /// A connection whose handshake is done.
+    pub fn new(role: Role, config: Config) -> Peer {
+        let now = start();
+        Peer {
+            role,
+            now,
+            connection: Connection::new(role, Arc::new(config), Outbox::default(), now),
+            resources: Resources::new(Box::new(Numbers(7))),
+            seen: Seen::default(),
+            written: Vec::new(),
+            fed: 0,
+        }
+    }
+
+    /// Does one step; octets are cut by `cuts`.
+    pub fn step(&mut self, step: &Step, cuts: Cuts) {
+        match step {
+            Step::Bytes(bytes) => cuts.pieces(bytes).into_iter().for_each(|piece| self.feed(piece)),
+            Step::Wait(span) => self.wait(*span),
+            Step::Close(code, reason) => {
+                let code = CloseCode::new(*code).expect("the table closes with codes that exist");
+                self.connection.close(self.now, code, reason, &mut self.resources);
+            }
+            Step::Send(text) => {
+                let level = self.connection.send_text(text, &mut self.resources);
+                assert!(matches!(level, Level::Low | Level::High | Level::Gone));
+            }
+            Step::Eof => {
+                let closed = self.connection.handle_eof(self.now, &mut self.resources);
+                self.seen.closed.extend(closed);
+            }
+        }
+        self.flush();
+    }
+
+    /// Octets come, in this one piece; what is owed is written after it.
+    pub fn feed(&mut self, mut piece: Vec<u8>) {
+        self.fed += piece.len();
+        let mut input = &mut piece[..];
+        let (mut messages, mut closed): (Vec<_>, Vec<Closed>) = (Vec::new(), Vec::new());
+        while let Some(event) = self.connection.receive(self.now, &mut input, &mut self.resources) {
+            match event {
+                Event::Message(message) => {
+                    assert!(closed.is_empty(), "a message after the end");
+                    if message.is_text() {
+                        std::str::from_utf8(message.as_bytes()).expect("text is UTF-8");
+                    }
+                    messages.push((message.is_text(), message.as_bytes().to_vec()));
+                }
+                Event::Closed(end) => closed.push(end),
+            }
+        }
+        assert!(input.is_empty(), "all octets are taken");
+        if !closed.is_empty() {
+            self.seen.ended_at = Some(self.fed);
+        }
+        self.seen.messages.extend(messages);
+        self.seen.closed.extend(closed);
+        self.flush();
+    }
+
+    /// Time passes; each deadline is kept on the way.
+    pub fn wait(&mut self, span: Duration) {
+        let until = self.now + span;
+        while let Some(due) = self.connection.poll_timeout().filter(|due| *due <= until) {
+            self.now = due.max(self.now);
+            let closed = self.connection.handle_timeout(self.now, &mut self.resources);
+            self.seen.closed.extend(closed);
+            self.flush();
+        }
+        self.now = until;
+    }
+
+    /// Writes all that is owed.
+    fn flush(&mut self) {
+        loop {
+            let mut slices = [IoSlice::new(&[]); 4];
+            let filled = self.connection.poll_transmit(&mut slices);
+            let octets: Vec<u8> = slices[..filled].iter().flat_map(|s| s.iter().copied()).collect();
+            if octets.is_empty() {
+                return;
+            }
+            self.written.extend_from_slice(&octets);
+            self.connection.handle_sent(self.now, octets.len(), &mut self.resources);
+        }
+    }
+
+    /// What was written so far.
+    pub fn written(&self) -> &[u8] {
+        &self.written
+    }
+
+    /// What was seen, after the transport has been seen to its end where the connection ended.
+    ///
+    /// # Errors
+    /// When what was written is no row of good frames, or the transport is never let go.
+    pub fn finish(mut self) -> Result<Seen, String> {
+        self.seen.frames = wire::read_frames(&self.written, self.role == Role::Client)?;
+        if self.seen.closed.is_empty() {
+            return Ok(self.seen);
+        }
+        let transport = self.connection.transport();
+        // RFC 6455 §7.1.1: the server ends TCP, and the client gives it time to.
+        if self.role == Role::Server && transport == Transport::Open {
+            return Err("the server keeps its side of the transport open".into());
+        }
+        self.wait(Duration::from_secs(5));
+        if self.connection.transport() != Transport::Close {
+            return Err("the transport is still there 5 s after the end".into());
+        }
+        Ok(self.seen)
+    }
+}
