@@ -10,7 +10,7 @@
 //   poll-interval {ws,http}-{bytes,rate,delay,age,missed} verdict cost-note
 import { Client } from './client.js';
 import { WireFeed, makeSecret } from './wire-feed.js';
-import { $, say, store, isDark, onTheme } from './dom.js';
+import { $, say, store, isDark, onTheme, calm } from './dom.js';
 import { startMarket } from './market.js';
 import { startChat, ownName } from './chat.js';
 import { startGame } from './game.js';
@@ -81,9 +81,9 @@ function startRoutes() {
       if (tab.hash === `#/${view}`) tab.setAttribute('aria-current', 'page'); else tab.removeAttribute('aria-current');
     }
     if (!event && !name) return;
-    if (matchMedia('(max-width: 719px)').matches) scrollTo(0, 0);
-    else if (name) document.getElementById(name).scrollIntoView({ behavior: event ? 'smooth' : 'auto', block: 'start' });
-    else scrollTo({ top: 0, behavior: 'smooth' });
+    if (matchMedia('(max-width: 799px)').matches) scrollTo(0, 0);
+    else if (name) document.getElementById(name).scrollIntoView({ behavior: event && !calm.matches ? 'smooth' : 'auto', block: 'start' });
+    else scrollTo({ top: 0, behavior: calm.matches ? 'auto' : 'smooth' });
     if (event && name) $(name).querySelector('h2').focus({ preventScroll: true });
   };
   addEventListener('hashchange', show);

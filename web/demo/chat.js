@@ -16,7 +16,7 @@ export function startChat(client, person) {
   function makeRoom(name) {
     const made = { name, lines: [], seen: new Set(), waiting: new Map(), here: new Map(), unread: 0 };
     made.count = h('span', { class: 'badge', hidden: true });
-    made.tab = h('button', { type: 'button', role: 'tab', 'aria-controls': 'room', 'data-testid': `room-${name}`, onclick: () => enter(made) }, name, made.count);
+    made.tab = h('button', { type: 'button', 'data-testid': `room-${name}`, onclick: () => enter(made) }, name, made.count);
     $('rooms').append(made.tab);
 
     const subscription = made.subscription = client.subscribe(`chat:${name}`, { recover: true, joinLeave: true });
@@ -106,7 +106,7 @@ export function startChat(client, person) {
   function draw(jump = false) {
     let unread = 0;
     for (const other of rooms.values()) {
-      other.tab.setAttribute('aria-selected', String(other === room));
+      other.tab.setAttribute('aria-current', String(other === room));
       other.count.hidden = other.unread === 0;
       say(other.count, String(other.unread));
       unread += other.unread;

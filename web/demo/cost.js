@@ -111,7 +111,7 @@ const responseHead = (response) => [...response.headers].reduce((sum, [name, val
 /** What this browser sends with a fetch, as far as a page knows. */
 const requestHead = (path) => [
   `GET ${path} HTTP/1.1`, `Host: ${location.host}`, 'Connection: keep-alive', `User-Agent: ${navigator.userAgent}`, 'Accept: */*', 'Cache-Control: no-cache', 'Pragma: no-cache',
-  'Sec-Fetch-Site: same-origin', 'Sec-Fetch-Mode: cors', 'Sec-Fetch-Dest: empty', `Referer: ${location.origin}/`, 'Accept-Encoding: gzip, deflate, br, zstd', `Accept-Language: ${navigator.languages.join(',')}`,
+  'Sec-Fetch-Site: same-origin', 'Sec-Fetch-Mode: cors', 'Sec-Fetch-Dest: empty', 'Accept-Encoding: gzip, deflate, br, zstd', `Accept-Language: ${navigator.languages.join(',')}`,
 ].reduce((sum, line) => sum + line.length + 2, 2);
 
 /** The price inside whatever envelope the HTTP answer has. */

@@ -1,5 +1,5 @@
 //! The wire part: the list of frames as they pass, the one that is taken apart, and the handshake before them all.
-import { $, h, say } from './dom.js';
+import { $, h, say, calm } from './dom.js';
 import { GUID } from './wire.js';
 import { drawFrame, count } from './frame-view.js';
 
@@ -83,7 +83,7 @@ export function startWire(feed) {
     view.replaceChildren(h('header', { class: 'block-head' }, h('h3', {}, `Frame ${chosen.seq}`), h('p', {}, chosen.direction === 'sent' ? '↑ sent by this page' : '↓ received by this page')), drawFrame(chosen, drawn));
   }
   new ResizeObserver(() => { if (chosen && columns() !== drawn) redraw(); }).observe(view);
-  const reveal = () => { if (view.getBoundingClientRect().top > innerHeight - 160) view.scrollIntoView({ block: 'nearest', behavior: 'smooth' }); };
+  const reveal = () => { if (view.getBoundingClientRect().top > innerHeight - 160) view.scrollIntoView({ block: 'nearest', behavior: calm.matches ? 'auto' : 'smooth' }); };
 
   view.replaceChildren(h('p', { class: 'empty' }, 'A frame that you open is drawn here, bit by bit.'));
   refilter();
