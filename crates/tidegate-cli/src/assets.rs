@@ -25,10 +25,16 @@ pub(crate) fn find(path: &str) -> Option<Asset> {
         "" => "index.html",
         name => name,
     };
-    let plain = name.split('/').all(|part| !part.is_empty() && !part.starts_with('.'));
+    let plain = name
+        .split('/')
+        .all(|part| !part.is_empty() && !part.starts_with('.'));
     let file = if plain { Demo::get(name)? } else { return None };
     let etag = format!("\"{}\"", hex(&file.metadata.sha256_hash()[..12]));
-    Some(Asset { bytes: file.data, media_type: media_type(name), etag })
+    Some(Asset {
+        bytes: file.data,
+        media_type: media_type(name),
+        etag,
+    })
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -63,7 +69,15 @@ mod tests {
         let page = find("/").expect("index.html");
         assert_eq!(page.media_type, "text/html; charset=utf-8");
         assert_eq!(page.etag, find("/index.html").expect("the same").etag);
-        for path in ["", "index.html", "/../Cargo.toml", "//index.html", "/./index.html", "/nowhere", "/js/"] {
+        for path in [
+            "",
+            "index.html",
+            "/../Cargo.toml",
+            "//index.html",
+            "/./index.html",
+            "/nowhere",
+            "/js/",
+        ] {
             assert!(find(path).is_none(), "{path:?}");
         }
     }

@@ -30,7 +30,12 @@ pub(crate) enum Command {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ServeArgs {
     /// Address to listen on: ADDR:PORT, localhost:PORT, or a PORT of 127.0.0.1; port 0 takes a free one
-    #[arg(long, value_name = "ADDR", env = "TIDEGATE_LISTEN", default_value = "127.0.0.1:8000")]
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "TIDEGATE_LISTEN",
+        default_value = "127.0.0.1:8000"
+    )]
     #[arg(value_parser = parse_listen)]
     pub(crate) listen: SocketAddr,
 
@@ -52,7 +57,12 @@ pub(crate) struct ServeArgs {
     pub(crate) dev_cert: bool,
 
     /// Pages of this origin may connect too, such as https://app.example (repeatable)
-    #[arg(long, value_name = "ORIGIN", env = "TIDEGATE_ORIGIN", value_delimiter = ',')]
+    #[arg(
+        long,
+        value_name = "ORIGIN",
+        env = "TIDEGATE_ORIGIN",
+        value_delimiter = ','
+    )]
     #[arg(value_parser = NonEmptyStringValueParser::new(), conflicts_with = "any_origin")]
     pub(crate) origin: Vec<String>,
 
@@ -61,7 +71,12 @@ pub(crate) struct ServeArgs {
     pub(crate) any_origin: bool,
 
     /// Answer to this Host too, beside localhost and loopback addresses (repeatable)
-    #[arg(long, value_name = "NAME", env = "TIDEGATE_HOST", value_delimiter = ',')]
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "TIDEGATE_HOST",
+        value_delimiter = ','
+    )]
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     pub(crate) host: Vec<String>,
 
@@ -74,7 +89,12 @@ pub(crate) struct ServeArgs {
     pub(crate) dev: bool,
 
     /// How long clients have to leave after SIGTERM or SIGINT
-    #[arg(long, value_name = "SECONDS", env = "TIDEGATE_DRAIN", default_value_t = 30)]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "TIDEGATE_DRAIN",
+        default_value_t = 30
+    )]
     #[arg(value_parser = clap::value_parser!(u32).range(0..=86_400))]
     pub(crate) drain: u32,
 
@@ -83,7 +103,12 @@ pub(crate) struct ServeArgs {
     pub(crate) log_format: Option<LogFormat>,
 
     /// Which log lines to write, such as info or warn,tidegate=debug; never payloads or query strings
-    #[arg(long, value_name = "FILTER", env = "TIDEGATE_LOG", default_value = "info")]
+    #[arg(
+        long,
+        value_name = "FILTER",
+        env = "TIDEGATE_LOG",
+        default_value = "info"
+    )]
     pub(crate) log: String,
 }
 
@@ -105,7 +130,9 @@ fn parse_listen(text: &str) -> Result<SocketAddr, String> {
     text.parse()
         .ok()
         .or_else(|| loopback(text.strip_prefix("localhost:").unwrap_or(text)))
-        .ok_or_else(|| "expected an address and a port, such as 127.0.0.1:8000 or [::1]:8000".into())
+        .ok_or_else(|| {
+            "expected an address and a port, such as 127.0.0.1:8000 or [::1]:8000".into()
+        })
 }
 
 /// Help and version go to stdout with exit code 0; anything else is one line on stderr and exit code 2.
@@ -176,10 +203,16 @@ mod tests {
     fn every_flag_of_serve_has_an_environment_variable() {
         let command = Cli::command();
         let serve = command.find_subcommand("serve").expect("there is a serve");
-        for arg in serve.get_arguments().filter(|a| a.get_long() != Some("help")) {
+        for arg in serve
+            .get_arguments()
+            .filter(|a| a.get_long() != Some("help"))
+        {
             let long = arg.get_long().expect("every argument is a flag");
             let expected = format!("TIDEGATE_{}", long.replace('-', "_").to_uppercase());
-            assert_eq!(arg.get_env().and_then(|v| v.to_str()), Some(expected.as_str()));
+            assert_eq!(
+                arg.get_env().and_then(|v| v.to_str()),
+                Some(expected.as_str())
+            );
         }
     }
 

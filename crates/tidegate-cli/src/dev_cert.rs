@@ -13,10 +13,14 @@ use tidegate::tls::server_config_from_pem;
 /// Only when the cryptography library fails.
 pub(crate) fn make() -> Result<Arc<ServerConfig>, Failure> {
     let names = ["localhost", "127.0.0.1", "::1"].map(String::from);
-    let made = generate_simple_self_signed(names)
-        .map_err(|error| Failure::failed(format!("--dev-cert: cannot make a certificate: {error}")))?;
-    server_config_from_pem(made.cert.pem().as_bytes(), made.signing_key.serialize_pem().as_bytes())
-        .map_err(|error| Failure::failed(format!("--dev-cert: {error}")))
+    let made = generate_simple_self_signed(names).map_err(|error| {
+        Failure::failed(format!("--dev-cert: cannot make a certificate: {error}"))
+    })?;
+    server_config_from_pem(
+        made.cert.pem().as_bytes(),
+        made.signing_key.serialize_pem().as_bytes(),
+    )
+    .map_err(|error| Failure::failed(format!("--dev-cert: {error}")))
 }
 
 #[cfg(test)]

@@ -25,12 +25,18 @@ pub(crate) enum Exit {
 impl Failure {
     /// A failure with exit code 1.
     pub(crate) fn failed(line: impl Into<String>) -> Failure {
-        Failure { exit: Exit::Failed, line: line.into() }
+        Failure {
+            exit: Exit::Failed,
+            line: line.into(),
+        }
     }
 
     /// A failure with exit code 2.
     pub(crate) fn usage(line: impl Into<String>) -> Failure {
-        Failure { exit: Exit::Usage, line: line.into() }
+        Failure {
+            exit: Exit::Usage,
+            line: line.into(),
+        }
     }
 }
 

@@ -36,9 +36,20 @@ impl Market {
     pub(crate) fn new(seed: u64) -> Market {
         let tickers = SYMBOLS
             .iter()
-            .map(|&(symbol, home, decimals, step)| Ticker { symbol, home, decimals, step, distance: 0.0, seq: 0 })
+            .map(|&(symbol, home, decimals, step)| Ticker {
+                symbol,
+                home,
+                decimals,
+                step,
+                distance: 0.0,
+                seq: 0,
+            })
             .collect();
-        Market { random: seed, tickers, next: 0 }
+        Market {
+            random: seed,
+            tickers,
+            next: 0,
+        }
     }
 
     /// How many symbols there are; as many ticks give each a new price.
@@ -86,7 +97,10 @@ impl Ticker {
             self.symbol, self.decimals, self.seq
         )
         .expect("writing to a String cannot fail");
-        Tick { channel: format!("market:{}", self.symbol), json }
+        Tick {
+            channel: format!("market:{}", self.symbol),
+            json,
+        }
     }
 }
 
@@ -128,8 +142,14 @@ mod tests {
                 assert_eq!(json["symbol"], symbol);
                 assert_eq!(json["seq"], round);
                 assert_eq!(json["ts"], 1_700_000_000_123_u64);
-                let price = tick.json.split("price\":").nth(1).and_then(|s| s.split(',').next());
-                let digits = price.and_then(|p| p.split_once('.')).map(|(_, digits)| digits.len());
+                let price = tick
+                    .json
+                    .split("price\":")
+                    .nth(1)
+                    .and_then(|s| s.split(',').next());
+                let digits = price
+                    .and_then(|p| p.split_once('.'))
+                    .map(|(_, digits)| digits.len());
                 assert_eq!(digits, Some(decimals), "{}", tick.json);
             }
         }
@@ -148,7 +168,13 @@ mod tests {
             }
         }
         for i in 0..SYMBOLS.len() {
-            assert!(low[i] > -0.5 && high[i] < 0.5, "{}: {} to {}", SYMBOLS[i].0, low[i], high[i]);
+            assert!(
+                low[i] > -0.5 && high[i] < 0.5,
+                "{}: {} to {}",
+                SYMBOLS[i].0,
+                low[i],
+                high[i]
+            );
             assert!(high[i] - low[i] > 0.001, "{} hardly moves", SYMBOLS[i].0);
         }
     }

@@ -18,7 +18,10 @@ impl Hosts {
     /// Loopback names and `listed` ones; anything at all when we listen for others and nothing is listed.
     pub(crate) fn new(listen: IpAddr, listed: &[String]) -> Hosts {
         Hosts {
-            listed: listed.iter().map(|name| name.to_ascii_lowercase()).collect(),
+            listed: listed
+                .iter()
+                .map(|name| name.to_ascii_lowercase())
+                .collect(),
             any: !listen.is_loopback() && listed.is_empty(),
         }
     }
@@ -29,7 +32,9 @@ impl Hosts {
         if self.any {
             return true;
         }
-        let Some(host) = host_of(authority) else { return false };
+        let Some(host) = host_of(authority) else {
+            return false;
+        };
         let host = host.to_ascii_lowercase();
         is_loopback(&host) || self.listed.contains(&host)
     }
@@ -45,7 +50,9 @@ fn host_of(authority: &str) -> Option<&str> {
         None => authority.split_at(authority.find(':').unwrap_or(authority.len())),
     };
     let port_is_fine = port.is_empty()
-        || port.strip_prefix(':').is_some_and(|p| p.bytes().all(|b| b.is_ascii_digit()));
+        || port
+            .strip_prefix(':')
+            .is_some_and(|p| p.bytes().all(|b| b.is_ascii_digit()));
     (!host.is_empty() && port_is_fine).then_some(host)
 }
 
@@ -53,7 +60,10 @@ fn is_loopback(host: &str) -> bool {
     if let Some(inner) = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')) {
         return inner.parse::<Ipv6Addr>().is_ok_and(|ip| ip.is_loopback());
     }
-    host == "localhost" || host.parse::<std::net::Ipv4Addr>().is_ok_and(|ip| ip.is_loopback())
+    host == "localhost"
+        || host
+            .parse::<std::net::Ipv4Addr>()
+            .is_ok_and(|ip| ip.is_loopback())
 }
 
 #[cfg(test)]
@@ -65,15 +75,35 @@ mod tests {
     fn a_loopback_server_answers_to_loopback_names_and_listed_ones() {
         let hosts = Hosts::new(Ipv4Addr::LOCALHOST.into(), &["App.Example".into()]);
         for good in [
-            "localhost", "LOCALHOST:8000", "127.0.0.1", "127.0.0.1:8000", "127.9.9.9", "[::1]", "[::1]:80",
-            "app.example", "APP.example:443",
+            "localhost",
+            "LOCALHOST:8000",
+            "127.0.0.1",
+            "127.0.0.1:8000",
+            "127.9.9.9",
+            "[::1]",
+            "[::1]:80",
+            "app.example",
+            "APP.example:443",
         ] {
             assert!(hosts.allow(good), "{good}");
         }
         for bad in [
-            "", "evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "localhost@evil.example",
-            "evil.example:8000", "128.0.0.1", "[::2]", "[::1", "::1", "localhost:80:80", "localhost:x",
-            "127.1", "0x7f000001", "app.example.evil", "xapp.example",
+            "",
+            "evil.example",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "localhost@evil.example",
+            "evil.example:8000",
+            "128.0.0.1",
+            "[::2]",
+            "[::1",
+            "::1",
+            "localhost:80:80",
+            "localhost:x",
+            "127.1",
+            "0x7f000001",
+            "app.example.evil",
+            "xapp.example",
         ] {
             assert!(!hosts.allow(bad), "{bad}");
         }

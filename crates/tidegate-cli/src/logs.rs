@@ -11,7 +11,9 @@ use tracing_subscriber::EnvFilter;
 /// A filter that cannot be read is a usage error.
 pub(crate) fn start(format: LogFormat, filter: &str) -> Result<(), Failure> {
     let filter = EnvFilter::builder().parse(filter).map_err(|error| {
-        Failure::usage(format!("--log {filter}: {error}; try info or warn,tidegate=debug"))
+        Failure::usage(format!(
+            "--log {filter}: {error}; try info or warn,tidegate=debug"
+        ))
     })?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)

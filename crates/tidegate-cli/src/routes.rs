@@ -103,7 +103,9 @@ impl Routes {
         match secret {
             Ok(Some(secret)) => match observer.admit(peer, secret) {
                 Some(config) => Opening::Accept(Accept::new(config)),
-                None => Opening::Reject(Rejection::new(503, "the observer is full; try again later")),
+                None => {
+                    Opening::Reject(Rejection::new(503, "the observer is full; try again later"))
+                }
             },
             Ok(None) => Opening::Reject(Rejection::new(403, BAD_SECRET)),
             Err(rejection) => Opening::Reject(rejection),
@@ -115,9 +117,16 @@ impl Routes {
         if self.observer.is_none() {
             return Ok(None);
         }
-        let Some(text) = request.query_param(name) else { return Ok(None) };
+        let Some(text) = request.query_param(name) else {
+            return Ok(None);
+        };
         let secret = Secret::parse(&text).ok_or_else(|| Rejection::new(403, BAD_SECRET))?;
         Ok(Some(secret))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn observes_nothing(&self) -> bool {
+        self.observer.as_ref().is_none_or(Observer::is_empty)
     }
 
     fn remember(&mut self, peer: PeerId, route: Route) {
@@ -177,9 +186,13 @@ impl Handler for Routes {
         let route = self.route(peer);
         let (echo, hub) = (&mut self.echo, &mut self.hub);
         match route {
-            Some(Route::Echo) => out.nest(|none| match none {}, |out| echo.message(peer, message, out)),
+            Some(Route::Echo) => {
+                out.nest(|none| match none {}, |out| echo.message(peer, message, out))
+            }
             Some(Route::Hub) => out.nest(RoutesMail::Hub, |out| hub.message(peer, message, out)),
-            Some(Route::Wire) => out.close(peer, CloseCode::UNSUPPORTED, "the observer only speaks"),
+            Some(Route::Wire) => {
+                out.close(peer, CloseCode::UNSUPPORTED, "the observer only speaks")
+            }
             None => {}
         }
     }
@@ -215,6 +228,7 @@ impl Handler for Routes {
         }
     }
 
+    /// This may come after `closed`: our answer to a Close is written when the handler has heard of it.
     fn observed(&mut self, peer: PeerId, wire: Wire<'_>, out: &mut Out<'_>) {
         if let Some(observer) = &mut self.observer {
             out.nest(RoutesMail::Wire, |out| observer.observed(peer, wire, out));
@@ -231,9 +245,16 @@ impl Handler for Routes {
     }
 
     fn closed(&mut self, peer: PeerId, why: &Closed, out: &mut Out<'_>) {
-        let Some(route) = self.route(peer) else { return };
+        let Some(route) = self.route(peer) else {
+            return;
+        };
         self.peers[peer.slot() as usize] = None;
-        debug!(?route, code = why.code.map(CloseCode::get), clean = why.clean, "connection closed");
+        debug!(
+            ?route,
+            code = why.code.map(CloseCode::get),
+            clean = why.clean,
+            "connection closed"
+        );
         if route == Route::Hub {
             let hub = &mut self.hub;
             out.nest(RoutesMail::Hub, |out| hub.closed(peer, why, out));
@@ -252,4 +273,5 @@ fn nothing_here() -> Rejection {
 pub(crate) const WRONG_HOST: &str =
     "this server does not answer to that Host; start it with --host NAME if it should";
 
-const BAD_SECRET: &str = "the observer's key must be 32 to 128 hexadecimal digits, an even number of them";
+const BAD_SECRET: &str =
+    "the observer's key must be 32 to 128 hexadecimal digits, an even number of them";

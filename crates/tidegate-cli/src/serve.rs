@@ -42,7 +42,10 @@ fn start_workers(
     let (workers, listen) = (settings.workers, settings.listen);
     let hosts = Arc::new(settings.hosts.clone());
     let config = Arc::clone(config);
-    let endpoint = EndpointConfig { head: HeadLimits::default(), origins: settings.origins.clone() };
+    let endpoint = EndpointConfig {
+        head: HeadLimits::default(),
+        origins: settings.origins.clone(),
+    };
     let mut server = Server::builder()
         .listen(listen)
         .workers(workers)
@@ -52,7 +55,15 @@ fn start_workers(
         server = server.tls(Arc::clone(tls));
     }
     server
-        .start(move |worker| Routes::new(Arc::clone(&hosts), Arc::clone(&config), worker, workers, true))
+        .start(move |worker| {
+            Routes::new(
+                Arc::clone(&hosts),
+                Arc::clone(&config),
+                worker,
+                workers,
+                true,
+            )
+        })
         .map_err(|error| cannot_listen(listen, &error))
 }
 
@@ -66,20 +77,35 @@ fn start_control(
     let workers = mailer.workers();
     let post = move |worker, mail| mailer.post(worker, RoutesMail::Hub(mail));
     let hub = Hub::new(config, workers, post);
-    let site = Site { hosts: Arc::new(settings.hosts.clone()), channels: Channels::new(hub) };
+    let site = Site {
+        hosts: Arc::new(settings.hosts.clone()),
+        channels: Channels::new(hub),
+    };
     Control::start(arrivals, site, true, settings.drain)
 }
 
 /// Waits for the first signal, then for the clients to leave or the drain to be over.
-fn finish(settings: &Settings, stop: &Receiver<()>, running: Running<RoutesMail>, control: Control) -> Result<(), Failure> {
+fn finish(
+    settings: &Settings,
+    stop: &Receiver<()>,
+    running: Running<RoutesMail>,
+    control: Control,
+) -> Result<(), Failure> {
     // An error would mean that no signal can come any more; then it is time to go, too.
     let _ = stop.recv();
-    info!(seconds = settings.drain.as_secs(), "draining; a second signal ends at once");
+    info!(
+        seconds = settings.drain.as_secs(),
+        "draining; a second signal ends at once"
+    );
     running.drain(settings.drain);
     control.stop();
-    running.join().map_err(|error| Failure::failed(error.to_string()))?;
+    running
+        .join()
+        .map_err(|error| Failure::failed(error.to_string()))?;
     if !control.join() {
-        return Err(Failure::failed("the control plane has panicked; its message stands above"));
+        return Err(Failure::failed(
+            "the control plane has panicked; its message stands above",
+        ));
     }
     info!("stopped");
     Ok(())
@@ -99,9 +125,9 @@ fn cannot_listen(address: SocketAddr, error: &io::Error) -> Failure {
         ErrorKind::PermissionDenied => Failure::failed(format!(
             "{address}: not permitted; ports below 1024 need the capability CAP_NET_BIND_SERVICE"
         )),
-        ErrorKind::AddrNotAvailable => {
-            Failure::failed(format!("{address}: this machine does not have that address"))
-        }
+        ErrorKind::AddrNotAvailable => Failure::failed(format!(
+            "{address}: this machine does not have that address"
+        )),
         _ => Failure::failed(format!("{address}: cannot listen: {error}")),
     }
 }
@@ -154,8 +180,13 @@ mod tests {
 
     #[test]
     fn a_taken_port_is_named_with_a_way_out() {
-        let failure = cannot_listen("127.0.0.1:8000".parse().expect("an address"), &ErrorKind::AddrInUse.into());
+        let failure = cannot_listen(
+            "127.0.0.1:8000".parse().expect("an address"),
+            &ErrorKind::AddrInUse.into(),
+        );
         assert_eq!(failure.exit, Exit::PortTaken);
-        assert!(failure.line.contains("port 8000") && failure.line.contains("--listen 127.0.0.1:8001"));
+        assert!(
+            failure.line.contains("port 8000") && failure.line.contains("--listen 127.0.0.1:8001")
+        );
     }
 }

@@ -83,7 +83,9 @@ fn origins(args: &ServeArgs) -> Result<OriginPolicy, Failure> {
     }
     let parse = |text: &String| {
         Origin::parse(text).map_err(|_| {
-            Failure::usage(format!("--origin {text}: expected an origin such as https://app.example:8443"))
+            Failure::usage(format!(
+                "--origin {text}: expected an origin such as https://app.example:8443"
+            ))
         })
     };
     let listed: Result<Vec<Origin>, Failure> = args.origin.iter().map(parse).collect();
@@ -102,7 +104,9 @@ mod tests {
     use clap::Parser;
 
     fn check(flags: &str) -> Result<Settings, Failure> {
-        let words = ["tidegate", "serve"].into_iter().chain(flags.split_whitespace());
+        let words = ["tidegate", "serve"]
+            .into_iter()
+            .chain(flags.split_whitespace());
         let Command::Serve(args) = Cli::try_parse_from(words).expect("flags").command;
         Settings::check(&args)
     }
@@ -126,7 +130,10 @@ mod tests {
                 Err(failure) => {
                     assert!(!fine, "{flags}: {failure}");
                     assert_eq!(failure.exit, Exit::Usage);
-                    assert!(failure.line.contains(said) && !failure.line.contains('\n'), "{failure}");
+                    assert!(
+                        failure.line.contains(said) && !failure.line.contains('\n'),
+                        "{failure}"
+                    );
                 }
             }
         }
@@ -134,13 +141,24 @@ mod tests {
 
     #[test]
     fn origins_are_read_or_refused() {
-        assert!(matches!(check("").map(|s| s.origins), Ok(OriginPolicy::SameOrigin)));
-        assert!(matches!(check("--any-origin").map(|s| s.origins), Ok(OriginPolicy::Any)));
+        assert!(matches!(
+            check("").map(|s| s.origins),
+            Ok(OriginPolicy::SameOrigin)
+        ));
+        assert!(matches!(
+            check("--any-origin").map(|s| s.origins),
+            Ok(OriginPolicy::Any)
+        ));
         let two = "--origin https://a.example --origin http://b.example:81";
-        assert!(matches!(check(two).map(|s| s.origins), Ok(OriginPolicy::Listed(l)) if l.len() == 2));
+        assert!(
+            matches!(check(two).map(|s| s.origins), Ok(OriginPolicy::Listed(l)) if l.len() == 2)
+        );
         for bad in ["a.example", "https://a.example/path", "null", "*"] {
             let failure = check(&format!("--origin {bad}")).err().expect("refused");
-            assert!(failure.line.starts_with(&format!("--origin {bad}:")), "{failure}");
+            assert!(
+                failure.line.starts_with(&format!("--origin {bad}:")),
+                "{failure}"
+            );
         }
     }
 
@@ -149,7 +167,9 @@ mod tests {
         for flags in ["--tls-cert a.pem", "--tls-key a.pem"] {
             assert_eq!(check(flags).err().expect("refused").exit, Exit::Usage);
         }
-        let failure = check("--tls-cert no/such.pem --tls-key no/such.key").err().expect("refused");
+        let failure = check("--tls-cert no/such.pem --tls-key no/such.key")
+            .err()
+            .expect("refused");
         assert_eq!(failure.exit, Exit::Failed);
         assert!(failure.line.contains("no/such.pem"), "{failure}");
     }

@@ -16,15 +16,17 @@ pub(crate) fn stop() -> io::Result<Receiver<()>> {
 
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
     let (first, stop) = mpsc::sync_channel(1);
-    std::thread::Builder::new().name("signals".into()).spawn(move || {
-        let mut received = signals.forever();
-        if received.next().is_none() || first.send(()).is_err() {
-            return;
-        }
-        if let Some(signal) = received.next() {
-            std::process::exit(128 + signal);
-        }
-    })?;
+    std::thread::Builder::new()
+        .name("signals".into())
+        .spawn(move || {
+            let mut received = signals.forever();
+            if received.next().is_none() || first.send(()).is_err() {
+                return;
+            }
+            if let Some(signal) = received.next() {
+                std::process::exit(128 + signal);
+            }
+        })?;
     Ok(stop)
 }
 

@@ -10,7 +10,11 @@ pub(super) type Answer = Response<Full<Bytes>>;
 
 /// One line of plain text.
 pub(super) fn line(status: StatusCode, text: &str) -> Answer {
-    let mut answer = new(status, Bytes::from(format!("{text}\n")), "text/plain; charset=utf-8");
+    let mut answer = new(
+        status,
+        Bytes::from(format!("{text}\n")),
+        "text/plain; charset=utf-8",
+    );
     set(&mut answer, header::CACHE_CONTROL, "no-store");
     answer
 }
@@ -24,7 +28,10 @@ pub(super) fn json(text: String) -> Answer {
 
 /// The method is not for this path.
 pub(super) fn not_allowed() -> Answer {
-    let mut answer = line(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered here");
+    let mut answer = line(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "only GET and HEAD are answered here",
+    );
     set(&mut answer, header::ALLOW, "GET, HEAD");
     answer
 }
@@ -42,12 +49,16 @@ pub(super) fn new(status: StatusCode, body: Bytes, media_type: &'static str) -> 
 
 /// Sets a header to what is known to be fit for one.
 pub(super) fn set(answer: &mut Answer, name: HeaderName, value: &'static str) {
-    answer.headers_mut().insert(name, HeaderValue::from_static(value));
+    answer
+        .headers_mut()
+        .insert(name, HeaderValue::from_static(value));
 }
 
 /// Adds `etag`, and answers 304 without a body if the client has just that (RFC 9110 §13.1.2).
 pub(super) fn with_etag(mut answer: Answer, etag: &str, request: &HeaderMap) -> Answer {
-    let Ok(value) = HeaderValue::from_str(etag) else { return answer };
+    let Ok(value) = HeaderValue::from_str(etag) else {
+        return answer;
+    };
     answer.headers_mut().insert(header::ETAG, value);
     if matches(request, etag) {
         *answer.status_mut() = StatusCode::NOT_MODIFIED;
@@ -78,7 +89,10 @@ const SECURITY: [(HeaderName, &str); 4] = [
     ),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::REFERRER_POLICY, "no-referrer"),
-    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    (
+        HeaderName::from_static("cross-origin-resource-policy"),
+        "same-origin",
+    ),
 ];
 
 #[cfg(test)]
@@ -106,6 +120,9 @@ mod tests {
             assert_eq!(answer.status(), status, "{tags}");
             assert_eq!(answer.headers()[header::ETAG], "\"a\"");
         }
-        assert_eq!(with_etag(json("{}".into()), "\"a\"", &HeaderMap::new()).status(), 200);
+        assert_eq!(
+            with_etag(json("{}".into()), "\"a\"", &HeaderMap::new()).status(),
+            200
+        );
     }
 }

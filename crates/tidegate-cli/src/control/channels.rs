@@ -52,7 +52,11 @@ impl Channels {
     }
 
     async fn latest(&self, name: &str, headers: &HeaderMap) -> Answer {
-        let page = Page { since: None, limit: Some(1), reverse: true };
+        let page = Page {
+            since: None,
+            limit: Some(1),
+            reverse: true,
+        };
         let slice = match self.ask(name, None, page).await {
             Ok(slice) => slice,
             Err(error) => return refused(error),
@@ -61,14 +65,22 @@ impl Channels {
             Some(newest) => {
                 let epoch = slice.position.epoch;
                 let etag = format!("\"{epoch}-{}\"", newest.offset());
-                answer::with_etag(answer::json(latest_json(name, &slice, newest)), &etag, headers)
+                answer::with_etag(
+                    answer::json(latest_json(name, &slice, newest)),
+                    &etag,
+                    headers,
+                )
             }
             None => answer::line(StatusCode::NOT_FOUND, "nothing is kept in this channel"),
         }
     }
 
     async fn history(&self, name: &str, query: HistoryQuery) -> Answer {
-        let page = Page { since: query.since, limit: Some(query.limit), reverse: false };
+        let page = Page {
+            since: query.since,
+            limit: Some(query.limit),
+            reverse: false,
+        };
         match self.ask(name, query.epoch.as_deref(), page).await {
             Ok(slice) => answer::json(history_json(name, &slice)),
             Err(error) => refused(error),
@@ -117,12 +129,14 @@ fn refused(error: HubError) -> Answer {
         HubError::Refused(ClientError::UNKNOWN_CHANNEL) => (404, "unknown channel"),
         HubError::Refused(ClientError::NOT_AVAILABLE) => (404, "this channel keeps no history"),
         HubError::Refused(ClientError::PERMISSION_DENIED) => (403, "permission denied"),
-        HubError::Refused(ClientError::UNRECOVERABLE_POSITION) => {
-            (409, "this epoch is over, its offsets mean nothing now; ask again without since")
-        }
-        HubError::Refused(ClientError { temporary: true, .. }) | HubError::Busy => {
-            (503, "the hub is busy; try again later")
-        }
+        HubError::Refused(ClientError::UNRECOVERABLE_POSITION) => (
+            409,
+            "this epoch is over, its offsets mean nothing now; ask again without since",
+        ),
+        HubError::Refused(ClientError {
+            temporary: true, ..
+        })
+        | HubError::Busy => (503, "the hub is busy; try again later"),
         HubError::Refused(error) => (500, error.message),
         HubError::BadName | HubError::TooBig => (400, "bad request"),
     };

@@ -62,12 +62,21 @@ impl Control {
     ///
     /// # Errors
     /// When the thread or its runtime cannot be made.
-    pub(crate) fn start(arrivals: Arrivals, site: Site, market: bool, drain: Duration) -> io::Result<Control> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    pub(crate) fn start(
+        arrivals: Arrivals,
+        site: Site,
+        market: bool,
+        drain: Duration,
+    ) -> io::Result<Control> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         let (stop, stopped) = watch::channel(false);
-        let thread = thread::Builder::new().name("control".into()).spawn(move || {
-            runtime.block_on(run(arrivals, Arc::new(site), market, stopped, drain));
-        })?;
+        let thread = thread::Builder::new()
+            .name("control".into())
+            .spawn(move || {
+                runtime.block_on(run(arrivals, Arc::new(site), market, stopped, drain));
+            })?;
         Ok(Control { stop, thread })
     }
 
@@ -107,7 +116,10 @@ async fn run(
     }
     drop(arrivals);
     // What is left at the deadline is dropped, and with it closed.
-    let _ = timeout(drain, async { while connections.join_next().await.is_some() {} }).await;
+    let _ = timeout(drain, async {
+        while connections.join_next().await.is_some() {}
+    })
+    .await;
 }
 
 /// Serves one connection until its client has enough, is silent for long, or has stayed for long enough.
@@ -143,7 +155,10 @@ async fn serve(plain: PlainHttp, site: Arc<Site>, mut stopped: watch::Receiver<b
 
 async fn answer<B>(site: &Site, request: &Request<B>) -> Answer {
     let answer = Guarded::new(site.answer(request)).await.unwrap_or_else(|| {
-        answer::line(StatusCode::INTERNAL_SERVER_ERROR, "the server made a mistake; it was logged")
+        answer::line(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the server made a mistake; it was logged",
+        )
     });
     debug!(method = %request.method(), path = request.uri().path(), status = answer.status().as_u16(), "HTTP");
     answer

@@ -38,10 +38,15 @@ impl HistoryQuery {
     /// # Errors
     /// A line for the client.
     pub(super) fn parse(query: Option<&str>) -> Result<HistoryQuery, &'static str> {
-        let mut asked = HistoryQuery { since: None, epoch: None, limit: DEFAULT_LIMIT };
+        let mut asked = HistoryQuery {
+            since: None,
+            epoch: None,
+            limit: DEFAULT_LIMIT,
+        };
         for pair in query.unwrap_or("").split('&') {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let value = percent_decode(value, true).ok_or("the query is not UTF-8 in percent-encoding")?;
+            let value =
+                percent_decode(value, true).ok_or("the query is not UTF-8 in percent-encoding")?;
             match name {
                 "since" => asked.since = Some(value.parse().map_err(|_| BAD_SINCE)?),
                 "epoch" => asked.epoch = Some(value),
@@ -57,7 +62,9 @@ impl HistoryQuery {
 }
 
 fn limit(text: &str) -> Option<usize> {
-    text.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit))
+    text.parse()
+        .ok()
+        .filter(|limit| (1..=MAX_LIMIT).contains(limit))
 }
 
 /// `None` for a broken `%` or bytes that are not UTF-8. In queries a `+` is a space.
@@ -90,9 +97,18 @@ mod tests {
     #[test]
     fn channel_paths_are_taken_apart() {
         let rows = [
-            ("/channels/market:BTC-USD/latest", Some((Some("market:BTC-USD"), Wanted::Latest))),
-            ("/channels/market%3ABTC/history", Some((Some("market:BTC"), Wanted::History))),
-            ("/channels/a%2Fb+c/latest", Some((Some("a/b+c"), Wanted::Latest))),
+            (
+                "/channels/market:BTC-USD/latest",
+                Some((Some("market:BTC-USD"), Wanted::Latest)),
+            ),
+            (
+                "/channels/market%3ABTC/history",
+                Some((Some("market:BTC"), Wanted::History)),
+            ),
+            (
+                "/channels/a%2Fb+c/latest",
+                Some((Some("a/b+c"), Wanted::Latest)),
+            ),
             ("/channels/%C3%A9/latest", Some((Some("é"), Wanted::Latest))),
             ("/channels/%ff/latest", Some((None, Wanted::Latest))),
             ("/channels/%4/latest", Some((None, Wanted::Latest))),
@@ -113,13 +129,20 @@ mod tests {
     #[test]
     fn history_queries_are_read_or_refused() {
         let asked = |since, epoch: Option<&str>, limit| {
-            Ok(HistoryQuery { since, epoch: epoch.map(String::from), limit })
+            Ok(HistoryQuery {
+                since,
+                epoch: epoch.map(String::from),
+                limit,
+            })
         };
         let rows = [
             (None, asked(None, None, 100)),
             (Some(""), asked(None, None, 100)),
             (Some("limit=300"), asked(None, None, 300)),
-            (Some("since=7&epoch=a%2Bb+c&limit=1"), asked(Some(7), Some("a+b c"), 1)),
+            (
+                Some("since=7&epoch=a%2Bb+c&limit=1"),
+                asked(Some(7), Some("a+b c"), 1),
+            ),
             (Some("since=7&other=x"), asked(Some(7), None, 100)),
             (Some("since="), Err(BAD_SINCE)),
             (Some("since=-1"), Err(BAD_SINCE)),

@@ -24,7 +24,7 @@ pub(crate) struct Site {
 impl Site {
     /// Answers one request; its body is not looked at.
     pub(super) async fn answer<B>(&self, request: &Request<B>) -> Answer {
-        if let Err(refusal) = self.check_host(request) {
+        if let Some(refusal) = self.refuse_host(request) {
             return refusal;
         }
         if asks_for_websocket(request.headers()) {
@@ -36,10 +36,15 @@ impl Site {
             let query = request.uri().query();
             return match (get, name) {
                 (false, _) => answer::not_allowed(),
-                (true, Some(name)) => self.channels.answer(&name, wanted, query, request.headers()).await,
-                (true, None) => {
-                    answer::line(StatusCode::BAD_REQUEST, "the channel's name is not UTF-8 in percent-encoding")
+                (true, Some(name)) => {
+                    self.channels
+                        .answer(&name, wanted, query, request.headers())
+                        .await
                 }
+                (true, None) => answer::line(
+                    StatusCode::BAD_REQUEST,
+                    "the channel's name is not UTF-8 in percent-encoding",
+                ),
             };
         }
         match (assets::find(path), get) {
@@ -51,12 +56,15 @@ impl Site {
     }
 
     /// The first request of a connection was checked by the engine, the ones after it were not.
-    fn check_host<B>(&self, request: &Request<B>) -> Result<(), Answer> {
+    fn refuse_host<B>(&self, request: &Request<B>) -> Option<Answer> {
         let mut hosts = request.headers().get_all(header::HOST).iter();
         let host = hosts.next();
         //= rfc9112#3.2  400 when Host is missing from HTTP/1.1, or there more than once.
         if hosts.next().is_some() || (host.is_none() && request.version() > Version::HTTP_10) {
-            return Err(answer::line(StatusCode::BAD_REQUEST, "a request has exactly one Host"));
+            return Some(answer::line(
+                StatusCode::BAD_REQUEST,
+                "a request has exactly one Host",
+            ));
         }
         //= rfc9112#3.2.2  the authority of an absolute-form target counts, not Host.
         let authority = match request.uri().authority() {
@@ -64,9 +72,9 @@ impl Site {
             None => host.and_then(|host| host.to_str().ok()).unwrap_or(""),
         };
         if self.hosts.allow(authority) {
-            return Ok(());
+            return None;
         }
-        Err(answer::line(StatusCode::MISDIRECTED_REQUEST, WRONG_HOST))
+        Some(answer::line(StatusCode::MISDIRECTED_REQUEST, WRONG_HOST))
     }
 }
 

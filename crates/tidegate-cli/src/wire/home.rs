@@ -51,12 +51,21 @@ enum State {
 impl Home {
     /// A recording begins. One that had the same secret ends: its owner has connected anew.
     pub(super) fn begin(&mut self, secret: Secret, peer: PeerId, out: &mut Outboxes<'_, WireMail>) {
-        let recorded = self.meetings.values().filter(|m| m.recording.is_some()).count();
+        let recorded = self
+            .meetings
+            .values()
+            .filter(|m| m.recording.is_some())
+            .count();
         let meeting = self.meetings.entry(secret).or_default();
         if recorded >= MAX_RECORDED && meeting.recording.is_none() {
             meeting.dismiss_all(Dismissal::Full, out);
         } else {
-            meeting.recording = Some(Recording { peer, kept: Vec::new(), octets: 0, overflowed: false });
+            meeting.recording = Some(Recording {
+                peer,
+                kept: Vec::new(),
+                octets: 0,
+                overflowed: false,
+            });
             meeting.set_all(State::Watching);
         }
         self.tidy(out);
@@ -70,8 +79,12 @@ impl Home {
         message: Encoded,
         out: &mut Outboxes<'_, WireMail>,
     ) {
-        let Some(meeting) = self.meetings.get_mut(secret) else { return };
-        let Some(recording) = meeting.recording.as_mut().filter(|r| r.peer == peer) else { return };
+        let Some(meeting) = self.meetings.get_mut(secret) else {
+            return;
+        };
+        let Some(recording) = meeting.recording.as_mut().filter(|r| r.peer == peer) else {
+            return;
+        };
         recording.keep(&message);
         for watcher in &mut meeting.watchers {
             watcher.show(vec![message.clone()], out);
@@ -82,8 +95,16 @@ impl Home {
     }
 
     /// A recording is over. Who watches may wait for the next one, unless octets were lost.
-    pub(super) fn end(&mut self, secret: &Secret, peer: PeerId, lost: bool, out: &mut Outboxes<'_, WireMail>) {
-        let Some(meeting) = self.meetings.get_mut(secret) else { return };
+    pub(super) fn end(
+        &mut self,
+        secret: &Secret,
+        peer: PeerId,
+        lost: bool,
+        out: &mut Outboxes<'_, WireMail>,
+    ) {
+        let Some(meeting) = self.meetings.get_mut(secret) else {
+            return;
+        };
         if meeting.recording.take_if(|r| r.peer == peer).is_none() {
             return;
         }
@@ -96,10 +117,18 @@ impl Home {
     }
 
     /// A watcher comes: it is shown what is kept, and from then on what passes.
-    pub(super) fn attach(&mut self, secret: Secret, peer: PeerId, out: &mut Outboxes<'_, WireMail>) {
+    pub(super) fn attach(
+        &mut self,
+        secret: Secret,
+        peer: PeerId,
+        out: &mut Outboxes<'_, WireMail>,
+    ) {
         let watched: usize = self.meetings.values().map(|m| m.watchers.len()).sum();
         let meeting = self.meetings.entry(secret).or_default();
-        let mut watcher = Watcher { peer, state: State::Watching };
+        let mut watcher = Watcher {
+            peer,
+            state: State::Watching,
+        };
         if watched >= MAX_RECORDED || meeting.watchers.len() >= MAX_WATCHERS {
             watcher.dismiss(Dismissal::Full, out);
         } else if let Some(recording) = &meeting.recording {
@@ -115,7 +144,12 @@ impl Home {
     }
 
     /// A watcher is gone.
-    pub(super) fn detach(&mut self, secret: &Secret, peer: PeerId, out: &mut Outboxes<'_, WireMail>) {
+    pub(super) fn detach(
+        &mut self,
+        secret: &Secret,
+        peer: PeerId,
+        out: &mut Outboxes<'_, WireMail>,
+    ) {
         if let Some(meeting) = self.meetings.get_mut(secret) {
             meeting.watchers.retain(|watcher| watcher.peer != peer);
             self.tidy(out);
@@ -138,10 +172,17 @@ impl Home {
         self.tidy(out);
     }
 
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.meetings.is_empty()
+    }
+
     /// Forgets who was sent away and what is empty; sees to it that a sweep comes while one is needed.
     fn tidy(&mut self, out: &mut Outboxes<'_, WireMail>) {
         self.meetings.retain(|_, meeting| {
-            meeting.watchers.retain(|watcher| watcher.state != State::Gone);
+            meeting
+                .watchers
+                .retain(|watcher| watcher.state != State::Gone);
             meeting.recording.is_some() || !meeting.watchers.is_empty()
         });
         let mut watchers = self.meetings.values().flat_map(|m| &m.watchers);
@@ -186,14 +227,20 @@ impl Watcher {
         if self.state != State::Watching || messages.is_empty() {
             return;
         }
-        let show = WireMail::Show { watcher: self.peer, messages };
+        let show = WireMail::Show {
+            watcher: self.peer,
+            messages,
+        };
         if out.post(self.peer.worker(), show).is_err() {
             self.dismiss(Dismissal::Lost, out);
         }
     }
 
     fn dismiss(&mut self, why: Dismissal, out: &mut Outboxes<'_, WireMail>) {
-        let dismiss = WireMail::Dismiss { watcher: self.peer, why };
+        let dismiss = WireMail::Dismiss {
+            watcher: self.peer,
+            why,
+        };
         self.state = match out.post(self.peer.worker(), dismiss) {
             Ok(()) => State::Gone,
             Err(_) => State::Owed(why),

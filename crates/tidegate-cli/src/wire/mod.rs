@@ -17,11 +17,12 @@ mod secret;
 pub(crate) use secret::Secret;
 
 use home::Home;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tidegate_proto::{
-    CloseCode, Config, Direction, Encoded, Limits, Outboxes, PeerId, TimerId, Wire as Octets, WorkerId,
+    CloseCode, Config, Direction, Encoded, Limits, Outboxes, PeerId, Time, TimerId, Wire as Octets,
+    WorkerId,
 };
 
 /// Recorded connections for each worker; one more is served, but not recorded. Watchers too: one more is
@@ -35,21 +36,36 @@ pub(crate) const MAX_BACKLOG: usize = 256 << 10;
 /// How long a watcher waits for a connection to show.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long a recording outlives its connection, for the octets that are still on their way out: twice what
+/// a connection lingers.
+const FAREWELL: Duration = Duration::from_secs(2);
+
 /// What the parts of the observer tell each other.
 #[derive(Clone, Debug)]
 pub(crate) enum WireMail {
     /// To the home: `peer` is recorded from now on.
     Begin { secret: Secret, peer: PeerId },
     /// To the home: `peer` received or sent octets; the message is ready to be shown.
-    Chunk { secret: Secret, peer: PeerId, message: Encoded },
+    Chunk {
+        secret: Secret,
+        peer: PeerId,
+        message: Encoded,
+    },
     /// To the home: `peer` is gone, or octets of it were lost.
-    End { secret: Secret, peer: PeerId, lost: bool },
+    End {
+        secret: Secret,
+        peer: PeerId,
+        lost: bool,
+    },
     /// To the home: `watcher` wants to see what is recorded under the secret.
     Attach { secret: Secret, watcher: PeerId },
     /// To the home: `watcher` is gone.
     Detach { secret: Secret, watcher: PeerId },
     /// To a watcher's worker.
-    Show { watcher: PeerId, messages: Vec<Encoded> },
+    Show {
+        watcher: PeerId,
+        messages: Vec<Encoded>,
+    },
     /// To a watcher's worker: it is closed, and told why.
     Dismiss { watcher: PeerId, why: Dismissal },
 }
@@ -89,6 +105,8 @@ impl Dismissal {
 /// The observer's part on one worker: records its own peers, keeps what it is home to, serves its watchers.
 pub(crate) struct Observer {
     recorded: HashMap<PeerId, Secret>,
+    /// Recorded connections that are closed, and when their recording ends; the earliest first.
+    ending: VecDeque<(Time, PeerId)>,
     watchers: HashMap<PeerId, Secret>,
     home: Home,
     /// What a home has to hear, but its mailbox was full. Bounded: one for each recording or watcher that a
@@ -100,22 +118,37 @@ pub(crate) struct Observer {
 impl Observer {
     /// Nothing recorded, nobody watching.
     pub(crate) fn new() -> Observer {
-        let limits = Limits { max_message_size: 1 << 10, ..Limits::default() };
+        let limits = Limits {
+            max_message_size: 1 << 10,
+            ..Limits::default()
+        };
         Observer {
             recorded: HashMap::new(),
+            ending: VecDeque::new(),
             watchers: HashMap::new(),
             home: Home::default(),
             untold: Vec::new(),
-            config: Arc::new(Config { limits, ..Config::default() }),
+            config: Arc::new(Config {
+                limits,
+                ..Config::default()
+            }),
         }
     }
 
     /// Starts to record `peer`; `false` when there is no room, and it should be accepted unobserved.
-    pub(crate) fn record(&mut self, peer: PeerId, secret: Secret, out: &mut Outboxes<'_, WireMail>) -> bool {
+    pub(crate) fn record(
+        &mut self,
+        peer: PeerId,
+        secret: Secret,
+        out: &mut Outboxes<'_, WireMail>,
+    ) -> bool {
         if self.recorded.len() >= MAX_RECORDED {
             return false;
         }
-        let begin = WireMail::Begin { secret: secret.clone(), peer };
+        let begin = WireMail::Begin {
+            secret: secret.clone(),
+            peer,
+        };
         if out.post(secret.home(out.workers()), begin).is_err() {
             return false;
         }
@@ -124,13 +157,32 @@ impl Observer {
     }
 
     /// Takes down octets of a recorded peer.
-    pub(crate) fn observed(&mut self, peer: PeerId, octets: Octets<'_>, out: &mut Outboxes<'_, WireMail>) {
-        let Some(secret) = self.recorded.get(&peer).cloned() else { return };
+    pub(crate) fn observed(
+        &mut self,
+        peer: PeerId,
+        octets: Octets<'_>,
+        out: &mut Outboxes<'_, WireMail>,
+    ) {
+        let Some(secret) = self.recorded.get(&peer).cloned() else {
+            return;
+        };
         let message = message(octets, out.now().as_micros());
-        let chunk = WireMail::Chunk { secret: secret.clone(), peer, message };
+        let chunk = WireMail::Chunk {
+            secret: secret.clone(),
+            peer,
+            message,
+        };
         if out.post(secret.home(out.workers()), chunk).is_err() {
             self.recorded.remove(&peer);
-            self.tell(secret.home(out.workers()), WireMail::End { secret, peer, lost: true }, out);
+            self.tell(
+                secret.home(out.workers()),
+                WireMail::End {
+                    secret,
+                    peer,
+                    lost: true,
+                },
+                out,
+            );
         }
     }
 
@@ -145,22 +197,36 @@ impl Observer {
 
     /// The watcher's handshake is done: it can be shown things.
     pub(crate) fn attach(&mut self, watcher: PeerId, out: &mut Outboxes<'_, WireMail>) {
-        let Some(secret) = self.watchers.get(&watcher).cloned() else { return };
+        let Some(secret) = self.watchers.get(&watcher).cloned() else {
+            return;
+        };
         let home = secret.home(out.workers());
-        if out.post(home, WireMail::Attach { secret, watcher }).is_err() {
+        if out
+            .post(home, WireMail::Attach { secret, watcher })
+            .is_err()
+        {
             self.watchers.remove(&watcher);
             dismiss(watcher, Dismissal::Full, out);
         }
     }
 
-    /// A recorded connection or a watcher is gone.
+    /// A recorded connection or a watcher is closed. What was queued for it before, and our Close, may
+    /// still be on its way out: the recording ends a little later.
     pub(crate) fn closed(&mut self, peer: PeerId, out: &mut Outboxes<'_, WireMail>) {
-        let workers = out.workers();
-        if let Some(secret) = self.recorded.remove(&peer) {
-            self.tell(secret.home(workers), WireMail::End { secret, peer, lost: false }, out);
+        if self.recorded.contains_key(&peer) {
+            let end = out.now() + FAREWELL;
+            self.ending.push_back((end, peer));
+            out.timer(END, end);
         }
         if let Some(secret) = self.watchers.remove(&peer) {
-            self.tell(secret.home(workers), WireMail::Detach { secret, watcher: peer }, out);
+            self.tell(
+                secret.home(out.workers()),
+                WireMail::Detach {
+                    secret,
+                    watcher: peer,
+                },
+                out,
+            );
         }
     }
 
@@ -168,7 +234,11 @@ impl Observer {
     pub(crate) fn mail(&mut self, mail: WireMail, out: &mut Outboxes<'_, WireMail>) {
         match mail {
             WireMail::Begin { secret, peer } => self.home.begin(secret, peer, out),
-            WireMail::Chunk { secret, peer, message } => self.home.chunk(&secret, peer, message, out),
+            WireMail::Chunk {
+                secret,
+                peer,
+                message,
+            } => self.home.chunk(&secret, peer, message, out),
             WireMail::End { secret, peer, lost } => self.home.end(&secret, peer, lost, out),
             WireMail::Attach { secret, watcher } => self.home.attach(secret, watcher, out),
             WireMail::Detach { secret, watcher } => self.home.detach(&secret, watcher, out),
@@ -185,12 +255,41 @@ impl Observer {
     pub(crate) fn timeout(&mut self, timer: TimerId, out: &mut Outboxes<'_, WireMail>) {
         match timer {
             SWEEP => self.home.sweep(out),
+            END => self.end_recordings(out),
             RETRY => {
                 for (home, mail) in std::mem::take(&mut self.untold) {
                     self.tell(home, mail, out);
                 }
             }
             _ => {}
+        }
+    }
+
+    /// Nothing is recorded, kept, watched or owed.
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.recorded.is_empty()
+            && self.ending.is_empty()
+            && self.watchers.is_empty()
+            && self.untold.is_empty()
+            && self.home.is_empty()
+    }
+
+    fn end_recordings(&mut self, out: &mut Outboxes<'_, WireMail>) {
+        let now = out.now();
+        while let Some((_, peer)) = self.ending.front().copied().filter(|(end, _)| *end <= now) {
+            self.ending.pop_front();
+            if let Some(secret) = self.recorded.remove(&peer) {
+                self.tell(
+                    secret.home(out.workers()),
+                    WireMail::End {
+                        secret,
+                        peer,
+                        lost: false,
+                    },
+                    out,
+                );
+            }
         }
     }
 
@@ -227,4 +326,8 @@ const MESSAGE_HEAD: usize = 9;
 
 /// Timers of the observer; the top byte keeps them apart from the hub's.
 const SWEEP: TimerId = TimerId((b'W' as u64) << 56);
+const END: TimerId = TimerId((b'W' as u64) << 56 | 2);
 const RETRY: TimerId = TimerId((b'W' as u64) << 56 | 1);
+
+#[cfg(test)]
+mod tests;

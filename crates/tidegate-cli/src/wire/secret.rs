@@ -56,7 +56,10 @@ mod tests {
         let good = "0123456789abcdefABCDEF0123456789";
         assert_eq!(Secret::parse(good), Secret::parse(&good.to_lowercase()));
         assert!(Secret::parse(&good[..30]).is_none(), "too short");
-        assert!(Secret::parse(&format!("{good}0")).is_none(), "half an octet");
+        assert!(
+            Secret::parse(&format!("{good}0")).is_none(),
+            "half an octet"
+        );
         assert!(Secret::parse(&good.replace('f', "g")).is_none(), "no digit");
         assert!(Secret::parse(&"a".repeat(130)).is_none(), "too long");
         assert!(Secret::parse(&"é".repeat(16)).is_none(), "not ASCII");

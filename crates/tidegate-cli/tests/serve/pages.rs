@@ -9,7 +9,10 @@ use std::io::Read;
 fn the_page_and_all_it_names_are_served_with_their_types() {
     let server = Server::start(&[]);
     let page = get(server.address, "/");
-    assert_eq!((page.status, page.header("content-type")), (200, Some("text/html; charset=utf-8")));
+    assert_eq!(
+        (page.status, page.header("content-type")),
+        (200, Some("text/html; charset=utf-8"))
+    );
     assert!(page.text().starts_with("<!doctype html>"));
     let named: Vec<&str> = ["src=\"", "href=\""]
         .iter()
@@ -28,7 +31,11 @@ fn the_page_and_all_it_names_are_served_with_their_types() {
             other => panic!("{name}: what type is {other:?}?"),
         };
         let file = get(server.address, &path);
-        assert_eq!((file.status, file.header("content-type")), (200, Some(expected)), "{path}");
+        assert_eq!(
+            (file.status, file.header("content-type")),
+            (200, Some(expected)),
+            "{path}"
+        );
         assert!(!file.body.is_empty(), "{path}");
     }
 }
@@ -39,10 +46,22 @@ fn answers_are_safe_by_their_headers() {
     for path in ["/", "/nowhere", "/channels/x/latest"] {
         let answer = get(server.address, path);
         let policy = answer.header("content-security-policy").unwrap_or("");
-        assert!(policy.starts_with("default-src 'self'; connect-src 'self' ws: wss:"), "{path}: {policy}");
-        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{path}");
+        assert!(
+            policy.starts_with("default-src 'self'; connect-src 'self' ws: wss:"),
+            "{path}: {policy}"
+        );
+        assert_eq!(
+            answer.header("x-content-type-options"),
+            Some("nosniff"),
+            "{path}"
+        );
         assert_eq!(answer.header("access-control-allow-origin"), None, "{path}");
-        assert!(answer.header("cache-control").is_some_and(|c| c.starts_with("no-")), "{path}");
+        assert!(
+            answer
+                .header("cache-control")
+                .is_some_and(|c| c.starts_with("no-")),
+            "{path}"
+        );
     }
 }
 
@@ -51,8 +70,16 @@ fn head_is_get_without_a_body_and_etags_save_the_body() {
     let server = Server::start(&[]);
     let page = get(server.address, "/");
     let etag = page.header("etag").expect("an entity tag");
-    let again = request(server.address, "GET", "/", &format!("If-None-Match: {etag}\r\n"));
-    assert_eq!((again.status, again.body.len(), again.header("etag")), (304, 0, Some(etag)));
+    let again = request(
+        server.address,
+        "GET",
+        "/",
+        &format!("If-None-Match: {etag}\r\n"),
+    );
+    assert_eq!(
+        (again.status, again.body.len(), again.header("etag")),
+        (304, 0, Some(etag))
+    );
     let other = request(server.address, "GET", "/", "If-None-Match: \"other\"\r\n");
     assert_eq!(other.status, 200);
 
@@ -61,9 +88,15 @@ fn head_is_get_without_a_body_and_etags_save_the_body() {
     let host = server.address;
     let head = format!("HEAD / HTTP/1.1\r\nHost: {host}\r\n\r\n");
     let answer = http::exchange(&mut stream, head.as_bytes(), true);
-    assert_eq!(answer.header("content-length"), page.header("content-length"));
+    assert_eq!(
+        answer.header("content-length"),
+        page.header("content-length")
+    );
     let next = format!("GET /nowhere HTTP/1.1\r\nHost: {host}\r\n\r\n");
-    assert_eq!(http::exchange(&mut stream, next.as_bytes(), false).status, 404);
+    assert_eq!(
+        http::exchange(&mut stream, next.as_bytes(), false).status,
+        404
+    );
 }
 
 #[test]
@@ -85,7 +118,11 @@ fn other_paths_and_methods_are_refused_in_one_line() {
     ];
     for (method, path, status, allow) in rows {
         let answer = request(server.address, method, path, "");
-        assert_eq!((answer.status, answer.header("allow")), (status, allow), "{method} {path}");
+        assert_eq!(
+            (answer.status, answer.header("allow")),
+            (status, allow),
+            "{method} {path}"
+        );
         assert!(answer.is_one_line(), "{method} {path}: {:?}", answer.text());
     }
 }
@@ -93,16 +130,32 @@ fn other_paths_and_methods_are_refused_in_one_line() {
 #[test]
 fn a_rebound_host_gets_no_page() {
     let server = Server::start(&["--host", "App.Example"]);
-    let status = |head: &str| http::exchange(&mut connect(server.address), head.as_bytes(), false).status;
+    let status =
+        |head: &str| http::exchange(&mut connect(server.address), head.as_bytes(), false).status;
     let with_host = |host: &str| status(&format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"));
-    for good in ["localhost", "localhost:8000", "127.0.0.1", "127.1.2.3:80", "[::1]:8000", "app.example"] {
+    for good in [
+        "localhost",
+        "localhost:8000",
+        "127.0.0.1",
+        "127.1.2.3:80",
+        "[::1]:8000",
+        "app.example",
+    ] {
         assert_eq!(with_host(good), 200, "{good}");
     }
-    for bad in ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example:8000", "10.0.0.1"] {
+    for bad in [
+        "evil.example",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example:8000",
+        "10.0.0.1",
+    ] {
         assert_eq!(with_host(bad), 421, "{bad}");
     }
     // The target's authority counts, not Host.
-    assert_eq!(status("GET http://evil.example/ HTTP/1.1\r\nHost: localhost\r\n\r\n"), 421);
+    assert_eq!(
+        status("GET http://evil.example/ HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+        421
+    );
     assert_eq!(status("GET / HTTP/1.1\r\n\r\n"), 400);
 }
 
@@ -127,7 +180,10 @@ fn an_upgrade_on_a_kept_connection_is_refused_and_the_connection_closed() {
     let Err(answer) = Ws::over(&mut stream, "/echo", "Host: localhost\r\n") else {
         panic!("it was accepted")
     };
-    assert_eq!((answer.status, answer.header("connection")), (400, Some("close")));
+    assert_eq!(
+        (answer.status, answer.header("connection")),
+        (400, Some("close"))
+    );
     assert!(answer.text().contains("open a new one") && answer.is_one_line());
     assert_eq!(stream.read(&mut [0]).expect("the end, not a reset"), 0);
 }

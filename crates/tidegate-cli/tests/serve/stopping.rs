@@ -9,12 +9,21 @@ use std::time::{Duration, Instant};
 #[test]
 fn the_one_line_on_stdout_is_the_url_and_stderr_says_development_mode() {
     let server = Server::start(&[]);
-    assert_eq!(server.line, format!("Tidegate is live: http://{}/\n", server.address));
+    assert_eq!(
+        server.line,
+        format!("Tidegate is live: http://{}/\n", server.address)
+    );
     assert_ne!(server.address.port(), 0);
     server.signal(Signal::TERM);
     let ended = server.wait(Duration::from_secs(10));
     assert_eq!((ended.status.code(), ended.stdout.as_str()), (Some(0), ""));
-    assert!(ended.stderr.contains("DEVELOPMENT MODE: anonymous clients, open channels"), "{}", ended.stderr);
+    assert!(
+        ended
+            .stderr
+            .contains("DEVELOPMENT MODE: anonymous clients, open channels"),
+        "{}",
+        ended.stderr
+    );
 }
 
 #[test]
@@ -38,7 +47,11 @@ fn a_signal_drains_with_1001_and_3001_and_exit_0() {
         hub.send(CLOSE, &code.to_be_bytes());
         assert_eq!(echo.next(), None);
         assert_eq!(hub.next(), None);
-        assert_eq!(server.wait(Duration::from_secs(10)).status.code(), Some(0), "{signal:?}");
+        assert_eq!(
+            server.wait(Duration::from_secs(10)).status.code(),
+            Some(0),
+            "{signal:?}"
+        );
     }
 }
 
@@ -52,7 +65,11 @@ fn the_drain_ends_at_its_deadline() {
     assert_eq!(silent.expect().close_code(), 1001);
     let ended = server.wait(Duration::from_secs(4));
     assert_eq!(ended.status.code(), Some(0));
-    assert!(since.elapsed() >= Duration::from_millis(900), "it waited: {:?}", since.elapsed());
+    assert!(
+        since.elapsed() >= Duration::from_millis(900),
+        "it waited: {:?}",
+        since.elapsed()
+    );
 }
 
 #[test]
@@ -63,7 +80,11 @@ fn a_second_signal_ends_at_once() {
         server.signal(Signal::TERM);
         assert_eq!(silent.expect().close_code(), 1001);
         server.signal(second);
-        assert_eq!(server.wait(Duration::from_secs(3)).status.code(), Some(code), "{second:?}");
+        assert_eq!(
+            server.wait(Duration::from_secs(3)).status.code(),
+            Some(code),
+            "{second:?}"
+        );
     }
 }
 
@@ -71,7 +92,10 @@ fn a_second_signal_ends_at_once() {
 fn nothing_secret_is_in_the_logs() {
     let server = Server::start(&["--log", "trace"]);
     let secret = "5ec2e7".repeat(6);
-    let mut hub = Ws::open(server.address, &format!("/connection/websocket?wire={secret}&token=t0ken-in-url"));
+    let mut hub = Ws::open(
+        server.address,
+        &format!("/connection/websocket?wire={secret}&token=t0ken-in-url"),
+    );
     let mut wire = Ws::open(server.address, &format!("/wire?key={secret}"));
     hub.ask(1, "connect", json!({ "token": "t0ken-in-frame" }));
     hub.ask(2, "publish", json!({ "channel": "tea", "data": "pay1oad" }));
@@ -81,7 +105,13 @@ fn nothing_secret_is_in_the_logs() {
     drop((hub, wire));
     let said = server.wait(Duration::from_secs(10)).stderr;
     assert!(said.contains("connection opened"), "it does log: {said}");
-    for hidden in [secret.as_str(), "t0ken-in-url", "t0ken-in-frame", "pay1oad", "limit=77"] {
+    for hidden in [
+        secret.as_str(),
+        "t0ken-in-url",
+        "t0ken-in-frame",
+        "pay1oad",
+        "limit=77",
+    ] {
         assert!(!said.contains(hidden), "{hidden} in {said}");
     }
 }

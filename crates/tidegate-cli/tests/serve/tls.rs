@@ -9,7 +9,8 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, Error, RootCertStore, SignatureScheme, StreamOwned,
+    ClientConfig, ClientConnection, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+    StreamOwned,
 };
 use serde_json::json;
 use std::io::{Read, Write};
@@ -45,7 +46,12 @@ impl ServerCertVerifier for ShownIsRoot {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+        verify_tls12_signature(
+            message,
+            cert,
+            dss,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -54,7 +60,12 @@ impl ServerCertVerifier for ShownIsRoot {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            cert,
+            dss,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -79,13 +90,20 @@ fn dial(server: &Server, name: &str) -> Tls {
 #[test]
 fn the_development_certificate_serves_the_page_under_all_our_names() {
     let server = Server::start(&["--dev-cert"]);
-    assert_eq!(server.line, format!("Tidegate is live: https://{}/\n", server.address));
+    assert_eq!(
+        server.line,
+        format!("Tidegate is live: https://{}/\n", server.address)
+    );
     for name in ["localhost", "127.0.0.1", "::1"] {
         let mut stream = dial(&server, name);
         for path in ["/", "/nowhere"] {
             let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
             let answer = http::exchange(&mut stream, request.as_bytes(), false);
-            assert_eq!(answer.status, if path == "/" { 200 } else { 404 }, "{name}{path}");
+            assert_eq!(
+                answer.status,
+                if path == "/" { 200 } else { 404 },
+                "{name}{path}"
+            );
         }
         assert_eq!(stream.conn.alpn_protocol(), Some(&b"http/1.1"[..]));
     }
@@ -94,15 +112,16 @@ fn the_development_certificate_serves_the_page_under_all_our_names() {
 #[test]
 fn wss_carries_echo_and_hub() {
     let server = Server::start(&["--dev-cert", "--workers", "2"]);
-    let origin = format!("Host: localhost\r\nOrigin: https://localhost\r\n");
-    let mut echo = Ws::over(dial(&server, "localhost"), "/echo", &origin).expect("accepted");
+    let origin = "Host: localhost\r\nOrigin: https://localhost\r\n";
+    let mut echo = Ws::over(dial(&server, "localhost"), "/echo", origin).expect("accepted");
     let large: Vec<u8> = (0..1_000_000_u32).map(|n| (n >> 3) as u8).collect();
     echo.send(BINARY, &large);
     assert!(echo.expect().payload == large);
     echo.send(TEXT, b"short");
     assert_eq!(echo.expect().text(), "short");
 
-    let mut hub = Ws::over(dial(&server, "localhost"), "/connection/websocket", &origin).expect("accepted");
+    let mut hub =
+        Ws::over(dial(&server, "localhost"), "/connection/websocket", origin).expect("accepted");
     assert!(hub.ask(1, "connect", json!({}))["client"].is_string());
 }
 
@@ -110,9 +129,14 @@ fn wss_carries_echo_and_hub() {
 fn plain_http_on_the_tls_port_is_answered_not_hung() {
     let server = Server::start(&["--dev-cert"]);
     let mut stream = connect(server.address);
-    stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("sent");
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .expect("sent");
     let mut said = Vec::new();
     // It may end with a reset, as our request may not have been read to its end.
     let _ = stream.read_to_end(&mut said);
-    assert!(said.starts_with(b"HTTP/1.1 400 ") || said.starts_with(&[0x15, 3]), "{said:?}");
+    assert!(
+        said.starts_with(b"HTTP/1.1 400 ") || said.starts_with(&[0x15, 3]),
+        "{said:?}"
+    );
 }

@@ -17,7 +17,10 @@ fn the_request_of_issue_a_is_answered_with_its_accept_and_echoes() {
     let mut stream = connect(server.address);
     let answer = http::exchange(&mut stream, request.as_bytes(), false);
     assert_eq!(answer.status, 101);
-    assert_eq!(answer.header("sec-websocket-accept"), Some("5ve17g5QZPLmIlvOfHgI1HwZ4iI="));
+    assert_eq!(
+        answer.header("sec-websocket-accept"),
+        Some("5ve17g5QZPLmIlvOfHgI1HwZ4iI=")
+    );
     let mut ws = Ws::after_handshake(stream);
     ws.send(TEXT, "Grüße".as_bytes());
     let frame = ws.expect();
@@ -35,14 +38,24 @@ fn the_echo_echoes_at_both_its_paths_also_what_is_large() {
         assert!(frame.opcode == BINARY && frame.payload == large, "{path}");
         ws.send(PING, b"are you there");
         let frame = ws.expect();
-        assert_eq!((frame.opcode, &frame.payload[..]), (PONG, &b"are you there"[..]), "{path}");
+        assert_eq!(
+            (frame.opcode, &frame.payload[..]),
+            (PONG, &b"are you there"[..]),
+            "{path}"
+        );
     }
 }
 
 #[test]
 fn an_upgrade_elsewhere_is_404_in_one_line() {
     let server = Server::start(&[]);
-    for path in ["/nowhere", "/connection", "/connection/websocket/", "/echo/", "/channels/a/latest"] {
+    for path in [
+        "/nowhere",
+        "/connection",
+        "/connection/websocket/",
+        "/echo/",
+        "/channels/a/latest",
+    ] {
         let Err(answer) = Ws::try_open(server.address, path, "Host: localhost\r\n") else {
             panic!("{path} was accepted")
         };
@@ -78,10 +91,20 @@ fn pages_of_other_origins_are_refused_unless_listed() {
     };
     let server = Server::start(&[]);
     assert_eq!(status(&server, &format!("http://{}", server.address)), 101);
-    for foreign in ["http://evil.example", "null", "http://127.0.0.1:1", "https://app.example"] {
+    for foreign in [
+        "http://evil.example",
+        "null",
+        "http://127.0.0.1:1",
+        "https://app.example",
+    ] {
         assert_eq!(status(&server, foreign), 403, "{foreign}");
     }
-    let server = Server::start(&["--origin", "https://app.example", "--origin", "http://b.example:81"]);
+    let server = Server::start(&[
+        "--origin",
+        "https://app.example",
+        "--origin",
+        "http://b.example:81",
+    ]);
     assert_eq!(status(&server, "https://app.example"), 101);
     assert_eq!(status(&server, "http://b.example:81"), 101);
     assert_eq!(status(&server, "http://app.example"), 403);

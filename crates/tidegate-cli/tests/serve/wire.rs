@@ -38,7 +38,10 @@ impl Shown {
     fn take(&mut self, message: &[u8]) {
         let (head, octets) = message.split_at(9);
         let micros = u64::from_be_bytes(head[1..].try_into().expect("eight octets"));
-        assert!(micros >= self.last && micros > 1_700_000_000_000_000, "{micros}");
+        assert!(
+            micros >= self.last && micros > 1_700_000_000_000_000,
+            "{micros}"
+        );
         self.last = micros;
         match head[0] {
             0 => self.received.extend_from_slice(octets),
@@ -60,7 +63,11 @@ fn converse(ws: &mut Ws) {
         }
     }
     for (id, size) in [(3, 1), (4, 200), (5, 5_000), (6, 60_000)] {
-        ws.ask(id, "publish", json!({ "channel": "chat:wire", "data": "~".repeat(size) }));
+        ws.ask(
+            id,
+            "publish",
+            json!({ "channel": "chat:wire", "data": "~".repeat(size) }),
+        );
     }
     ws.say(&json!({ "id": 7, "rpc": { "method": "no such" } }));
     ws.reply(7);
@@ -89,9 +96,19 @@ fn the_octets_shown_are_those_of_a_raw_capture_in_both_directions() {
         }
         converse(&mut hub);
         shown.read_all(&mut watcher, &hub);
-        assert!(shown.received == hub.wire.sent, "{n}: what the client sent differs");
-        assert!(shown.sent == hub.wire.received, "{n}: what the client received differs");
-        assert!(shown.received.starts_with(b"GET /connection/websocket?wire="));
+        assert!(
+            shown.received == hub.wire.sent,
+            "{n}: what the client sent differs"
+        );
+        assert!(
+            shown.sent == hub.wire.received,
+            "{n}: what the client received differs"
+        );
+        assert!(
+            shown
+                .received
+                .starts_with(b"GET /connection/websocket?wire=")
+        );
         assert!(shown.sent.starts_with(b"HTTP/1.1 101 "));
     }
 }
@@ -124,8 +141,17 @@ fn another_secret_shows_nothing_and_is_told_so() {
 fn what_is_no_secret_is_refused() {
     let server = Server::start(&[]);
     let long = "ab".repeat(65);
-    for bad in ["", "abc", "0123456789abcdef0123456789abcde", "0123456789abcdef0123456789abcdeg", &long] {
-        for path in [format!("/wire?key={bad}"), format!("/connection/websocket?wire={bad}")] {
+    for bad in [
+        "",
+        "abc",
+        "0123456789abcdef0123456789abcde",
+        "0123456789abcdef0123456789abcdeg",
+        &long,
+    ] {
+        for path in [
+            format!("/wire?key={bad}"),
+            format!("/connection/websocket?wire={bad}"),
+        ] {
             let refused = Ws::try_open(server.address, &path, "Host: localhost\r\n").err();
             assert_eq!(refused.map(|answer| answer.status), Some(403), "{path}");
         }
@@ -142,7 +168,11 @@ fn a_watcher_that_comes_after_the_kept_octets_is_told_that_it_is_too_late() {
     hub.ask(1, "connect", json!({}));
     let data = "~".repeat(50_000);
     for id in 2..10 {
-        hub.ask(id, "publish", json!({ "channel": "elsewhere", "data": data }));
+        hub.ask(
+            id,
+            "publish",
+            json!({ "channel": "elsewhere", "data": data }),
+        );
     }
     let mut watcher = watch(server.address, &secret);
     let mut shown = Shown::default();
@@ -156,7 +186,10 @@ fn a_watcher_that_comes_after_the_kept_octets_is_told_that_it_is_too_late() {
     assert_eq!(code, 4413);
     assert!(shown.received.len() + shown.sent.len() <= 256 << 10);
     assert!(shown.received.len() > 100_000, "what was kept is shown");
-    assert!(hub.wire.sent.starts_with(&shown.received), "from the first octet on, without a gap");
+    assert!(
+        hub.wire.sent.starts_with(&shown.received),
+        "from the first octet on, without a gap"
+    );
 }
 
 #[test]

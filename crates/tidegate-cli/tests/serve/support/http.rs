@@ -15,7 +15,10 @@ pub(crate) struct Answer {
 impl Answer {
     /// A header's value; the name in lower case.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, value)| value.as_str())
     }
 
     pub(crate) fn text(&self) -> &str {
@@ -60,13 +63,23 @@ pub(crate) fn read(stream: &mut impl Read, no_body: bool) -> Answer {
     }
     let head = String::from_utf8(head).expect("a head in ASCII");
     let mut lines = head.trim_end().split("\r\n");
-    let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok()).expect("a status");
+    let status = lines
+        .next()
+        .and_then(|line| line.split(' ').nth(1)?.parse().ok())
+        .expect("a status");
     let headers: Vec<(String, String)> = lines
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
         .collect();
-    let mut answer = Answer { status, headers, body: Vec::new() };
-    let length = answer.header("content-length").and_then(|n| n.parse().ok()).unwrap_or(0);
+    let mut answer = Answer {
+        status,
+        headers,
+        body: Vec::new(),
+    };
+    let length = answer
+        .header("content-length")
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(0);
     if !no_body && status != 101 && status != 304 {
         answer.body = vec![0; length];
         stream.read_exact(&mut answer.body).expect("the whole body");

@@ -45,15 +45,25 @@ impl Server {
             .and_then(|url| url.split("://").nth(1)?.strip_suffix('/')?.parse().ok());
         let Some(address) = address else {
             let _ = child.kill();
-            panic!("no URL in {line:?}; stderr: {}", stderr.join().expect("stderr was read"));
+            panic!(
+                "no URL in {line:?}; stderr: {}",
+                stderr.join().expect("stderr was read")
+            );
         };
         let stdout = Some(drain(stdout));
-        Server { child, address, line, stdout, stderr: Some(stderr) }
+        Server {
+            child,
+            address,
+            line,
+            stdout,
+            stderr: Some(stderr),
+        }
     }
 
     /// Sends it a signal.
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
-        rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal).expect("it runs");
+        rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal)
+            .expect("it runs");
     }
 
     /// Waits until it has ended by itself.
@@ -63,13 +73,23 @@ impl Server {
             if let Some(status) = self.child.try_wait().expect("it can be waited for") {
                 break status;
             }
-            assert!(Instant::now() < deadline, "it still runs after {patience:?}");
+            assert!(
+                Instant::now() < deadline,
+                "it still runs after {patience:?}"
+            );
             thread::sleep(Duration::from_millis(10));
         };
         let said = |pipe: &mut Option<JoinHandle<String>>| {
-            pipe.take().expect("taken once").join().expect("the pipe was read")
+            pipe.take()
+                .expect("taken once")
+                .join()
+                .expect("the pipe was read")
         };
-        Ended { status, stdout: said(&mut self.stdout), stderr: said(&mut self.stderr) }
+        Ended {
+            status,
+            stdout: said(&mut self.stdout),
+            stderr: said(&mut self.stderr),
+        }
     }
 }
 
@@ -82,9 +102,16 @@ impl Drop for Server {
 
 /// Runs `tidegate` with arguments that make it end at once.
 pub(crate) fn run(arguments: &[&str]) -> Ended {
-    let output = command().args(arguments).output().expect("the binary starts");
+    let output = command()
+        .args(arguments)
+        .output()
+        .expect("the binary starts");
     let text = |bytes| String::from_utf8(bytes).expect("it speaks UTF-8");
-    Ended { status: output.status, stdout: text(output.stdout), stderr: text(output.stderr) }
+    Ended {
+        status: output.status,
+        stdout: text(output.stdout),
+        stderr: text(output.stderr),
+    }
 }
 
 /// The binary, without settings from the environment of whoever runs the tests.

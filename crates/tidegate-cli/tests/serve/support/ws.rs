@@ -74,7 +74,11 @@ impl Ws {
     }
 
     /// Connects with these header lines (`Host` among them), or gives the refusal.
-    pub(crate) fn try_open(address: SocketAddr, path: &str, headers: &str) -> Result<Ws, http::Answer> {
+    pub(crate) fn try_open(
+        address: SocketAddr,
+        path: &str,
+        headers: &str,
+    ) -> Result<Ws, http::Answer> {
         Ws::over(connect(address), path, headers)
     }
 }
@@ -82,7 +86,11 @@ impl Ws {
 impl<S: Read + Write> Ws<S> {
     /// Makes a WebSocket of a stream.
     pub(crate) fn over(stream: S, path: &str, headers: &str) -> Result<Ws<S>, http::Answer> {
-        let mut wire = Captured { stream, sent: Vec::new(), received: Vec::new() };
+        let mut wire = Captured {
+            stream,
+            sent: Vec::new(),
+            received: Vec::new(),
+        };
         let head = format!(
             "GET {path} HTTP/1.1\r\n{headers}Upgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n\r\n"
@@ -92,16 +100,29 @@ impl<S: Read + Write> Ws<S> {
             return Err(answer);
         }
         assert_eq!(answer.header("sec-websocket-accept"), Some(ACCEPT));
-        Ok(Ws { wire, masks: 0x9e37_79b9 })
+        Ok(Ws {
+            wire,
+            masks: 0x9e37_79b9,
+        })
     }
 
     /// Goes on with a stream whose handshake is done.
     pub(crate) fn after_handshake(stream: S) -> Ws<S> {
-        Ws { wire: Captured { stream, sent: Vec::new(), received: Vec::new() }, masks: 1 }
+        Ws {
+            wire: Captured {
+                stream,
+                sent: Vec::new(),
+                received: Vec::new(),
+            },
+            masks: 1,
+        }
     }
 
     pub(crate) fn send(&mut self, opcode: u8, payload: &[u8]) {
-        self.masks = self.masks.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        self.masks = self
+            .masks
+            .wrapping_mul(1_664_525)
+            .wrapping_add(1_013_904_223);
         let mask = self.masks.to_be_bytes();
         let mut frame = vec![0x80 | opcode];
         match payload.len() {
@@ -116,7 +137,12 @@ impl<S: Read + Write> Ws<S> {
             }
         }
         frame.extend_from_slice(&mask);
-        frame.extend(payload.iter().enumerate().map(|(i, byte)| byte ^ mask[i % 4]));
+        frame.extend(
+            payload
+                .iter()
+                .enumerate()
+                .map(|(i, byte)| byte ^ mask[i % 4]),
+        );
         self.wire.write_all(&frame).expect("the frame is sent");
     }
 
@@ -130,10 +156,17 @@ impl<S: Read + Write> Ws<S> {
         let mut head = [0; 2];
         match self.wire.read(&mut head[..1]) {
             Ok(0) => return None,
-            Ok(_) => self.wire.read_exact(&mut head[1..]).expect("a whole header"),
+            Ok(_) => self
+                .wire
+                .read_exact(&mut head[1..])
+                .expect("a whole header"),
             Err(error) => panic!("no frame: {error}"),
         }
-        assert_eq!(head[0] & 0xf0, 0x80, "a whole message without extension bits");
+        assert_eq!(
+            head[0] & 0xf0,
+            0x80,
+            "a whole message without extension bits"
+        );
         assert_eq!(head[1] & 0x80, 0, "a server does not mask");
         let length = match head[1] {
             126 => u64::from(u16::from_be_bytes(self.array())),
@@ -142,7 +175,10 @@ impl<S: Read + Write> Ws<S> {
         };
         let mut payload = vec![0; length as usize];
         self.wire.read_exact(&mut payload).expect("a whole payload");
-        Some(Frame { opcode: head[0] & 0x0f, payload })
+        Some(Frame {
+            opcode: head[0] & 0x0f,
+            payload,
+        })
     }
 
     /// The next frame, which there is.
@@ -165,7 +201,12 @@ impl<S: Read + Write> Ws<S> {
     }
 
     /// Says the command `{"id":id, command}` and reads its reply, which is no error.
-    pub(crate) fn ask(&mut self, id: u64, name: &str, command: serde_json::Value) -> serde_json::Value {
+    pub(crate) fn ask(
+        &mut self,
+        id: u64,
+        name: &str,
+        command: serde_json::Value,
+    ) -> serde_json::Value {
         self.say(&serde_json::json!({ "id": id, name: command }));
         let reply = self.reply(id);
         assert!(reply.get("error").is_none(), "{name}: {reply}");
