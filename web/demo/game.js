@@ -16,7 +16,7 @@ export function startGame(client, person) {
   const taken = new Map();          // light key -> when it went
   const rings = [];
   const keys = new Set();
-  const sent = new Rate(), received = new Rate();
+  const sent = new Rate(1000), received = new Rate(1000);
   let target = null, moved = 0, published = 0, took = null, sea = null;
 
   const arena = client.subscribe('game:arena', { joinLeave: true });
@@ -184,7 +184,7 @@ export function startGame(client, person) {
   function ripples(context, scale, now) {
     while (rings.length && now - rings[0].born > 900) rings.shift();
     for (const { x, y, born, hue } of rings) {
-      const age = (now - born) / 900;
+      const age = Math.max(0, now - born) / 900;      // a frame may carry an earlier time than the catch
       context.strokeStyle = tint(hue); context.globalAlpha = 1 - age; context.lineWidth = 2;
       context.beginPath(); context.arc(x * scale, y * scale, 6 + age * 34, 0, 7); context.stroke();
     }
