@@ -57,7 +57,9 @@ impl fmt::Display for HubError {
 impl std::error::Error for HubError {}
 
 /// A reply that is owed: dropped unused, it says [`HubError::Busy`], so that nobody waits in vain.
-pub(crate) struct Callback<T>(Option<Box<dyn FnOnce(Result<T, HubError>) + Send>>);
+pub(crate) struct Callback<T>(Option<Reply<T>>);
+
+type Reply<T> = Box<dyn FnOnce(Result<T, HubError>) + Send>;
 
 impl<T> Callback<T> {
     fn new(reply: impl FnOnce(Result<T, HubError>) + Send + 'static) -> Callback<T> {

@@ -15,10 +15,10 @@ use tidegate_proto::{
 
 /// A small generator (SplitMix64); a test's whole randomness comes from its seed.
 #[derive(Clone)]
-pub struct Dice(pub u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
-    pub fn roll(&mut self) -> u64 {
+    pub(crate) fn roll(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -26,7 +26,7 @@ impl Dice {
         z ^ (z >> 31)
     }
 
-    pub fn below(&mut self, n: usize) -> usize {
+    pub(crate) fn below(&mut self, n: usize) -> usize {
         (self.roll() % n as u64) as usize
     }
 }
@@ -71,47 +71,46 @@ impl Post<ShardMail> for Mailer<'_> {
 }
 
 /// One end user.
-pub struct Client {
-    pub worker: usize,
+pub(crate) struct Client {
+    pub(crate) worker: usize,
     peer: PeerId,
     input: Vec<u8>,
     upgraded: bool,
     next_id: u32,
     /// Answers `{}` to `{}`.
-    pub pongs: bool,
+    pub(crate) pongs: bool,
     /// Takes what is sent to it.
-    pub reads: bool,
+    pub(crate) reads: bool,
     /// Text frames as they came.
-    pub frames: Vec<String>,
+    pub(crate) frames: Vec<String>,
     /// Replies and pushes that nobody has asked for yet.
-    pub inbox: VecDeque<Value>,
-    pub pings: usize,
-    pub close: Option<(u16, String)>,
-    pub status: Option<String>,
-    pub over: bool,
+    pub(crate) inbox: VecDeque<Value>,
+    pub(crate) pings: usize,
+    pub(crate) close: Option<(u16, String)>,
+    pub(crate) status: Option<String>,
+    pub(crate) over: bool,
 }
 
-pub struct Net {
-    pub now: Time,
-    pub config: Arc<HubConfig>,
-    pub clients: Vec<Client>,
-    pub hub: Hub,
+pub(crate) struct Net {
+    pub(crate) now: Time,
+    pub(crate) clients: Vec<Client>,
+    pub(crate) hub: Hub,
     endpoints: Vec<Endpoint<Shard>>,
     queues: Arc<Mutex<Queues>>,
     by_peer: BTreeMap<(usize, u32, u32), usize>,
     dice: Dice,
     /// Mail is delivered at once; otherwise only by [`Net::step`].
-    pub eager: bool,
+    pub(crate) eager: bool,
 }
 
-pub type ClientId = usize;
+pub(crate) type ClientId = usize;
 
 impl Net {
-    pub fn new(workers: usize) -> Net {
+    pub(crate) fn new(workers: usize) -> Net {
         Net::with(workers, 1, HubConfig::dev())
     }
 
-    pub fn with(workers: usize, seed: u64, config: HubConfig) -> Net {
+    pub(crate) fn with(workers: usize, seed: u64, config: HubConfig) -> Net {
         let mut dice = Dice(seed);
         let now = Time::from_micros(1_800_000_000_000_000);
         let config = Arc::new(config);
@@ -139,7 +138,6 @@ impl Net {
         });
         Net {
             now,
-            config,
             clients: Vec::new(),
             hub,
             endpoints,
@@ -150,12 +148,12 @@ impl Net {
         }
     }
 
-    pub fn workers(&self) -> usize {
+    pub(crate) fn workers(&self) -> usize {
         self.endpoints.len()
     }
 
     /// A channel of this kind whose home is that worker (modulo their number).
-    pub fn channel(&self, kind: &str, home: usize) -> String {
+    pub(crate) fn channel(&self, kind: &str, home: usize) -> String {
         (0..)
             .map(|n| format!("{kind}{n}"))
             .find(|name| {
@@ -166,12 +164,12 @@ impl Net {
     }
 
     /// Room in each worker's mailbox.
-    pub fn room(&mut self, room: usize) {
+    pub(crate) fn room(&mut self, room: usize) {
         self.queues.lock().unwrap().room = room;
     }
 
     /// Sends a request for a WebSocket, with these header lines.
-    pub fn open(&mut self, worker: usize, target: &str, headers: &str) -> ClientId {
+    pub(crate) fn open(&mut self, worker: usize, target: &str, headers: &str) -> ClientId {
         let worker = worker % self.workers();
         let info = PeerInfo {
             remote: "127.0.0.1:9".parse().unwrap(),
@@ -205,18 +203,18 @@ impl Net {
     }
 
     /// A client that has shaken hands.
-    pub fn socket(&mut self, worker: usize) -> ClientId {
+    pub(crate) fn socket(&mut self, worker: usize) -> ClientId {
         let id = self.open(worker, "/connection/websocket", "");
         assert!(self.clients[id].upgraded);
         id
     }
 
     /// A client that has connected.
-    pub fn client(&mut self, worker: usize) -> ClientId {
+    pub(crate) fn client(&mut self, worker: usize) -> ClientId {
         self.client_with(worker, json!({}))
     }
 
-    pub fn client_with(&mut self, worker: usize, connect: Value) -> ClientId {
+    pub(crate) fn client_with(&mut self, worker: usize, connect: Value) -> ClientId {
         let id = self.socket(worker);
         let reply = self.ask(id, json!({ "connect": connect }));
         assert!(reply["connect"]["client"].is_string(), "{reply}");
@@ -224,11 +222,11 @@ impl Net {
     }
 
     /// Sends text as one masked frame.
-    pub fn say(&mut self, id: ClientId, text: &str) {
+    pub(crate) fn say(&mut self, id: ClientId, text: &str) {
         self.frame(id, 0x81, text.as_bytes());
     }
 
-    pub fn frame(&mut self, id: ClientId, first: u8, payload: &[u8]) {
+    pub(crate) fn frame(&mut self, id: ClientId, first: u8, payload: &[u8]) {
         let mut octets = vec![first];
         match payload.len() {
             n if n < 126 => octets.push(0x80 | n as u8),
@@ -262,7 +260,7 @@ impl Net {
     }
 
     /// Sends a command without waiting; its number is returned.
-    pub fn tell(&mut self, id: ClientId, mut command: Value) -> u32 {
+    pub(crate) fn tell(&mut self, id: ClientId, mut command: Value) -> u32 {
         self.clients[id].next_id += 1;
         let number = self.clients[id].next_id;
         command["id"] = json!(number);
@@ -271,34 +269,34 @@ impl Net {
     }
 
     /// Sends a command and takes its reply.
-    pub fn ask(&mut self, id: ClientId, command: Value) -> Value {
+    pub(crate) fn ask(&mut self, id: ClientId, command: Value) -> Value {
         let number = self.tell(id, command);
         self.reply(id, number)
             .unwrap_or_else(|| panic!("no reply; closed: {:?}", self.clients[id].close))
     }
 
     /// The reply to a command, if it has come.
-    pub fn reply(&mut self, id: ClientId, number: u32) -> Option<Value> {
+    pub(crate) fn reply(&mut self, id: ClientId, number: u32) -> Option<Value> {
         let inbox = &mut self.clients[id].inbox;
         let at = inbox.iter().position(|value| value["id"] == number)?;
         inbox.remove(at)
     }
 
     /// The error number of a command's reply.
-    pub fn refused(&mut self, id: ClientId, command: Value) -> u64 {
+    pub(crate) fn refused(&mut self, id: ClientId, command: Value) -> u64 {
         let reply = self.ask(id, command);
         reply["error"]["code"]
             .as_u64()
             .unwrap_or_else(|| panic!("{reply}"))
     }
 
-    pub fn subscribe(&mut self, id: ClientId, channel: &str) -> Value {
+    pub(crate) fn subscribe(&mut self, id: ClientId, channel: &str) -> Value {
         let reply = self.ask(id, json!({ "subscribe": { "channel": channel } }));
         assert!(reply["subscribe"].is_object(), "{reply}");
         reply["subscribe"].clone()
     }
 
-    pub fn publish(&mut self, id: ClientId, channel: &str, data: Value) {
+    pub(crate) fn publish(&mut self, id: ClientId, channel: &str, data: Value) {
         let reply = self.ask(
             id,
             json!({ "publish": { "channel": channel, "data": data } }),
@@ -307,7 +305,7 @@ impl Net {
     }
 
     /// All pushes so far, taken.
-    pub fn pushes(&mut self, id: ClientId) -> Vec<Value> {
+    pub(crate) fn pushes(&mut self, id: ClientId) -> Vec<Value> {
         let (pushes, rest): (Vec<Value>, Vec<Value>) = std::mem::take(&mut self.clients[id].inbox)
             .into_iter()
             .partition(|value| value["push"].is_object());
@@ -316,7 +314,7 @@ impl Net {
     }
 
     /// The data of all publications so far in the channel, taken.
-    pub fn data(&mut self, id: ClientId, channel: &str) -> Vec<Value> {
+    pub(crate) fn data(&mut self, id: ClientId, channel: &str) -> Vec<Value> {
         let pushes = self.pushes(id);
         pushes
             .into_iter()
@@ -326,15 +324,15 @@ impl Net {
     }
 
     /// Publishes from the control plane.
-    pub fn hub_publish(&mut self, channel: &str, data: Value) {
+    pub(crate) fn hub_publish(&mut self, channel: &str, data: Value) {
         let data = RawJson::parse(&data.to_string()).unwrap();
         self.hub
-            .publish(channel, data, |result| drop(result.unwrap()));
+            .publish(channel, data, |result| assert!(result.is_ok()));
         self.pump();
     }
 
     /// The connection breaks, without a Close.
-    pub fn cut(&mut self, id: ClientId) {
+    pub(crate) fn cut(&mut self, id: ClientId) {
         let (worker, peer) = (self.clients[id].worker, self.clients[id].peer);
         if self.clients[id].over {
             return;
@@ -351,7 +349,7 @@ impl Net {
     }
 
     /// Lets time pass; everything due happens in order.
-    pub fn pass(&mut self, span: Duration) {
+    pub(crate) fn pass(&mut self, span: Duration) {
         let end = self.now + span;
         loop {
             let due = self
@@ -385,7 +383,7 @@ impl Net {
         self.pump();
     }
 
-    pub fn drain(&mut self) {
+    pub(crate) fn drain(&mut self) {
         for worker in 0..self.workers() {
             let queues = Arc::clone(&self.queues);
             let mut mailer = Mailer {
@@ -398,7 +396,7 @@ impl Net {
     }
 
     /// Moves octets, and mail too if the net is eager, until nothing moves.
-    pub fn pump(&mut self) {
+    pub(crate) fn pump(&mut self) {
         loop {
             self.transmit();
             if !(self.eager && self.step()) {
@@ -409,7 +407,7 @@ impl Net {
     }
 
     /// Delivers one piece of mail; false if there is none.
-    pub fn step(&mut self) -> bool {
+    pub(crate) fn step(&mut self) -> bool {
         let workers = self.workers();
         let ready: Vec<(usize, usize)> = {
             let queues = self.queues.lock().unwrap();
@@ -445,7 +443,7 @@ impl Net {
     }
 
     /// Writes what is owed to a client, which then reads it.
-    pub fn write(&mut self, id: ClientId) {
+    pub(crate) fn write(&mut self, id: ClientId) {
         let (worker, peer) = (self.clients[id].worker, self.clients[id].peer);
         let queues = Arc::clone(&self.queues);
         let mut mailer = Mailer {
@@ -522,12 +520,12 @@ impl Net {
         self.clients[id].frames.push(text);
     }
 
-    pub fn size(&self, worker: usize) -> ShardSize {
+    pub(crate) fn size(&self, worker: usize) -> ShardSize {
         self.endpoints[worker].handler().size()
     }
 
     /// The sum over all workers.
-    pub fn total(&self) -> ShardSize {
+    pub(crate) fn total(&self) -> ShardSize {
         let mut sum = ShardSize::default();
         for size in self.endpoints.iter().map(|e| e.handler().size()) {
             sum.sessions += size.sessions;
