@@ -83,8 +83,8 @@ pub struct ShardSize {
     pub history: usize,
     /// Commands that wait for another worker.
     pub in_flight: u32,
-    /// Whether mail waits for room in another worker's mailbox.
-    pub spooling: bool,
+    /// Mail that waits for room in other workers' mailboxes.
+    pub spooled: usize,
 }
 
 const TIMER_SESSION: u64 = 1 << 48;
@@ -130,7 +130,7 @@ impl Shard {
             streams,
             history,
             in_flight: self.in_flight,
-            spooling: !self.spool.is_empty(),
+            spooled: self.spool.len(),
         }
     }
 

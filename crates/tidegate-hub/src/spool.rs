@@ -63,10 +63,11 @@ impl Spool {
                 waiting.pop_front();
             }
         }
-        !self.is_empty()
+        self.len() > 0
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.waiting.iter().all(VecDeque::is_empty)
+    /// How much waits.
+    pub(crate) fn len(&self) -> usize {
+        self.waiting.iter().map(VecDeque::len).sum()
     }
 }

@@ -534,7 +534,7 @@ impl Net {
             sum.streams += size.streams;
             sum.history += size.history;
             sum.in_flight += size.in_flight;
-            sum.spooling |= size.spooling;
+            sum.spooled += size.spooled;
         }
         sum
     }

@@ -182,7 +182,7 @@ fn run(workers: usize, seed: u64) -> [usize; 3] {
     }
     check(&mut net, &asked, &followers);
     let left = net.total();
-    assert_eq!((left.in_flight, left.spooling), (0, false));
+    assert_eq!((left.in_flight, left.spooled), (0, 0));
     for channel in &channels {
         let members = followers.iter().filter(|f| f.channel == *channel).count();
         let stats = net.ask(
