@@ -250,7 +250,7 @@ impl<'a> Reader<'a> {
         }
         if !raw {
             let code = self.number().map(|code| (code as u16).to_be_bytes());
-            frame.payload.extend(code.unwrap_or_default().iter().take(if code.is_some() { 2 } else { 0 }));
+            frame.payload.extend(code.into_iter().flatten());
         }
         while !self.take(']') {
             frame.payload.extend(self.term()?);
@@ -264,14 +264,13 @@ impl<'a> Reader<'a> {
         let mut parts = vec![Vec::new()];
         let mut part = 0;
         loop {
-            let escaped = self.rest.starts_with('\\');
             match self.next_char()? {
                 '}' => break,
                 '|' => {
                     parts.push(Vec::new());
                     part += 1;
                 }
-                '\\' if escaped => parts[part].push(self.escape()?),
+                '\\' => parts[part].push(self.escape()?),
                 '<' => {
                     let repeated = self.group('\0', '>')?;
                     parts[part].extend(repeated);

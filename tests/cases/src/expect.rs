@@ -164,7 +164,7 @@ fn shown(messages: &[(bool, &[u8])]) -> Vec<String> {
 }
 
 /// The frames sent, one after another.
-fn check_frames(expected: &[Expect], frames: &[Frame], echoed: bool) -> Result<(), String> {
+pub(crate) fn check_frames(expected: &[Expect], frames: &[Frame], echoed: bool) -> Result<(), String> {
     let mut rest = frames.iter().peekable();
     for expect in expected {
         match expect {

@@ -71,6 +71,8 @@ impl Settings {
                 max_fragments: self.number("fragments", 1_024) as u32,
                 control_burst: self.number("control_burst", 1_000) as u16,
                 control_per_second: self.number("control_rate", 200) as u16,
+                // An echo of the longest message, and of a few more in the same read.
+                outbox: 4 << 20,
                 ..standard
             },
             timeouts: Timeouts::default(),

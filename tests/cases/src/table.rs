@@ -15,7 +15,7 @@ const FILES: &[(&str, &str)] = &[
 ];
 
 /// Where a row begins.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Stage {
     /// Before the opening handshake.
     Handshake,

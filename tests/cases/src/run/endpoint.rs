@@ -18,6 +18,9 @@ use tidegate_proto::{
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
 
+/// How late a worker's timers may be.
+const GRAIN: Duration = Duration::from_millis(10);
+
 /// Runs a row that begins with the request.
 pub(super) fn run(settings: &Settings, steps: &[Step], cuts: Cuts) -> Result<Seen, String> {
     let mut world = World::new(settings);
@@ -103,7 +106,7 @@ impl World {
     }
 
     fn wait(&mut self, span: Duration) {
-        let until = self.now + span;
+        let until = self.now + span + GRAIN;
         while let Some(due) = self.endpoint.poll_timeout().filter(|due| *due <= until) {
             self.now = due.max(self.now);
             self.endpoint.handle_timeout(self.now, &mut NoMail);

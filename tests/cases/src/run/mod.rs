@@ -13,6 +13,7 @@ use std::time::Duration;
 use tidegate_proto::{Closed, Role, Time};
 
 pub use connection::Peer;
+pub(crate) use endpoint::{check_refusal, read_answer, status_of};
 
 /// What was seen of one run.
 #[derive(Default, Debug)]
@@ -68,26 +69,34 @@ fn once(case: &Case, cuts: Cuts, tail: Tail) -> Result<usize, String> {
     let mut runs = 1;
     match (case.stage, case.role) {
         (Stage::Open, role) => {
-            let seen = connection::run(role, &case.settings, &steps, cuts)?;
+            let seen = octet_exact(cuts, connection::run(role, &case.settings, &steps, cuts)?);
             expect::check(&expected, &seen, false)?;
             if role == Role::Server {
-                let seen = endpoint::run_open(&case.settings, &steps, cuts)?;
+                let seen = octet_exact(cuts, endpoint::run_open(&case.settings, &steps, cuts)?);
                 expect::check(&expected, &seen, true).map_err(|why| format!("as a worker: {why}"))?;
                 runs += 1;
             }
         }
         (Stage::Handshake, Role::Server) => {
-            let seen = endpoint::run(&case.settings, &steps, cuts)?;
+            let seen = octet_exact(cuts, endpoint::run(&case.settings, &steps, cuts)?);
             check_handshake(&expected, &seen)?;
             expect::check(&expected, &seen, true)?;
         }
         (Stage::Handshake, Role::Client) => {
-            let seen = dial::run(&case.settings, &steps, cuts)?;
+            let seen = octet_exact(cuts, dial::run(&case.settings, &steps, cuts)?);
             check_handshake(&expected, &seen)?;
             expect::check(&expected, &seen, false)?;
         }
     }
     Ok(runs)
+}
+
+/// At which octet it ended can be told only where octets came one by one.
+fn octet_exact(cuts: Cuts, mut seen: Seen) -> Seen {
+    if !matches!(cuts, Cuts::Each) {
+        seen.ended_at = None;
+    }
+    seen
 }
 
 /// The row's steps and expectations with what the tail adds.
@@ -117,7 +126,7 @@ fn push_bytes(steps: &mut Vec<Step>, bytes: Vec<u8>) {
     }
 }
 
-fn check_handshake(expected: &[Expect], seen: &Seen) -> Result<(), String> {
+pub(crate) fn check_handshake(expected: &[Expect], seen: &Seen) -> Result<(), String> {
     let of_handshake = |expect: &&Expect| {
         matches!(
             expect,
