@@ -217,7 +217,11 @@ impl<'a> Reader<'a> {
     }
 
     fn next_char(&mut self) -> Result<char, String> {
-        let c = self.rest.chars().next().ok_or("the row ends in the middle")?;
+        let c = self
+            .rest
+            .chars()
+            .next()
+            .ok_or("the row ends in the middle")?;
         self.rest = &self.rest[c.len_utf8()..];
         Ok(c)
     }
@@ -323,7 +327,9 @@ fn assemble(parts: &[&[u8]]) -> Vec<u8> {
     };
     let mut lines: Vec<Vec<u8>> = usual.iter().map(|line| line.to_vec()).collect();
     for change in changes {
-        let at = lines.iter().position(|line| name_of(line) == name_of(change));
+        let at = lines
+            .iter()
+            .position(|line| name_of(line) == name_of(change));
         match (change.first(), at) {
             (Some(b'-'), _) => lines.retain(|line| name_of(line) != name_of(&change[1..])),
             (Some(b'+'), _) => lines.push(change[1..].to_vec()),
@@ -371,14 +377,19 @@ mod tests {
             (r#"[close raw 03]"#, b"\x88\x01\x03"),
             (r#"[binary len16 00]"#, b"\x82\x7e\0\x01\0"),
             (r#"[op3 announce:300]"#, b"\x83\x7e\x01\x2c"),
-            (r#"[ping masked "Hello"]"#, b"\x89\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58"),
+            (
+                r#"[ping masked "Hello"]"#,
+                b"\x89\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58",
+            ),
         ];
         for (text, expected) in rows {
             assert_eq!(read(text, Role::Client).as_deref(), Ok(*expected), "{text}");
         }
         let masked = read(r#"[text "Hello"]"#, Role::Server).unwrap();
         assert_eq!(masked, b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58");
-        for bad in ["0", "zz", "\"", "[text", "(00", "$no", "[what]", "\"\\q\"", "00*"] {
+        for bad in [
+            "0", "zz", "\"", "[text", "(00", "$no", "[what]", "\"\\q\"", "00*",
+        ] {
             assert!(read(bad, Role::Client).is_err(), "{bad}");
         }
     }

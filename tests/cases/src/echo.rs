@@ -51,7 +51,9 @@ impl Handler for TableEcho {
         };
         self.peer = Some(peer);
         let ours = settings.protocols();
-        let mut chosen = ours.iter().filter(|name| request.subprotocols().any(|o| o == **name));
+        let mut chosen = ours
+            .iter()
+            .filter(|name| request.subprotocols().any(|o| o == **name));
         let mut accept = Accept::new(Arc::new(settings.config()));
         accept.subprotocol = chosen.next().map(|name| (*name).to_owned());
         Opening::Accept(accept)

@@ -64,8 +64,26 @@ pub enum Ending {
 
 /// Words that begin something; octets before them belong to what came before.
 const WORDS: [&str; 20] = [
-    "text", "binary", "pong", "ping", "sends", "pongs", "close", "fail", "quiet", "done", "lost",
-    "given-up", "waiting", "has", "plain", "incomplete", "accepted", "refused", "error", "nothing",
+    "text",
+    "binary",
+    "pong",
+    "ping",
+    "sends",
+    "pongs",
+    "close",
+    "fail",
+    "quiet",
+    "done",
+    "lost",
+    "given-up",
+    "waiting",
+    "has",
+    "plain",
+    "incomplete",
+    "accepted",
+    "refused",
+    "error",
+    "nothing",
 ];
 
 /// Reads the right-hand side of a row.
@@ -109,7 +127,9 @@ fn one(word: &str, reader: &mut Reader<'_>) -> Result<Option<Expect>, String> {
             let quiet = reader.peek_word() == "quiet" && reader.word() == "quiet";
             Expect::Ends(Ending::Fail { code, at, quiet })
         }
-        "done" => Expect::Ends(Ending::Done(reader.number().ok_or("done wants a code")? as u16)),
+        "done" => Expect::Ends(Ending::Done(
+            reader.number().ok_or("done wants a code")? as u16
+        )),
         "lost" => Expect::Ends(Ending::Lost),
         "given-up" => Expect::Ends(Ending::GivenUp),
         "waiting" => Expect::Waiting,
@@ -150,7 +170,9 @@ fn check_messages(expected: &[Expect], seen: &Seen) -> Result<(), String> {
         .collect();
     let got: Vec<(bool, &[u8])> = seen.messages.iter().map(|(t, p)| (*t, &p[..])).collect();
     same("messages", &shown(&wanted), &shown(&got))?;
-    (wanted == got).then_some(()).ok_or("messages differ beyond their start".into())
+    (wanted == got)
+        .then_some(())
+        .ok_or("messages differ beyond their start".into())
 }
 
 /// Messages as they are shown: kind, length and start.
@@ -164,7 +186,11 @@ fn shown(messages: &[(bool, &[u8])]) -> Vec<String> {
 }
 
 /// The frames sent, one after another.
-pub(crate) fn check_frames(expected: &[Expect], frames: &[Frame], echoed: bool) -> Result<(), String> {
+pub(crate) fn check_frames(
+    expected: &[Expect],
+    frames: &[Frame],
+    echoed: bool,
+) -> Result<(), String> {
     let mut rest = frames.iter().peekable();
     for expect in expected {
         match expect {

@@ -84,7 +84,9 @@ impl Socket {
              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
             target.addr
         );
-        self.stream.write_all(request.as_bytes()).map_err(|error| error.to_string())?;
+        self.stream
+            .write_all(request.as_bytes())
+            .map_err(|error| error.to_string())?;
         while !self.octets.windows(4).any(|window| window == b"\r\n\r\n") {
             if !self.read_more()? {
                 return Err("the server hung up on a good handshake".into());
@@ -117,12 +119,18 @@ impl Socket {
         let mut expected = case.expected.clone();
         if case.takes_a_tail() && self.speaks_frames(case) {
             // Another message must still be echoed, and a Close answered.
-            let tail = [Frame::new(TEXT, "tail"), Frame::new(CLOSE, 1000u16.to_be_bytes())];
+            let tail = [
+                Frame::new(TEXT, "tail"),
+                Frame::new(CLOSE, 1000u16.to_be_bytes()),
+            ];
             for frame in &tail {
                 drop(self.stream.write_all(&frame.write(Some(KEY))));
             }
             let payload = "tail".into();
-            expected.push(Expect::Message { text: true, payload });
+            expected.push(Expect::Message {
+                text: true,
+                payload,
+            });
             expected.push(Expect::Ends(Ending::Peer(Some(1000), String::new())));
         } else if case.ending().is_none() {
             // Nothing is owed but what came before: the server shows it by ending with us.
@@ -173,17 +181,27 @@ fn judge_head(expected: &[Expect], received: &[u8], target: &Target) -> Result<(
     let mut rest: &[u8] = &[];
     if received.is_empty() {
         let incomplete = expected.contains(&Expect::Incomplete);
-        seen.handshake.push(if incomplete { Expect::Incomplete } else { Expect::Plain });
+        seen.handshake.push(if incomplete {
+            Expect::Incomplete
+        } else {
+            Expect::Plain
+        });
     } else {
         let (lines, body) = read_answer(received)?;
         let status = status_of(&lines)?;
         if expected.contains(&Expect::Plain) {
             // Whoever serves HTTP here, it is no WebSocket.
             let upgraded = status == 101 || status == 426 && !target.serves_http;
-            return (!upgraded).then_some(()).ok_or(format!("status {status} to plain HTTP"));
+            return (!upgraded)
+                .then_some(())
+                .ok_or(format!("status {status} to plain HTTP"));
         }
-        let named = |line: &String| line.strip_prefix("Sec-WebSocket-Protocol: ").map(str::to_owned);
-        seen.handshake.push(Expect::Answer(status, lines.iter().find_map(named)));
+        let named = |line: &String| {
+            line.strip_prefix("Sec-WebSocket-Protocol: ")
+                .map(str::to_owned)
+        };
+        seen.handshake
+            .push(Expect::Answer(status, lines.iter().find_map(named)));
         if status == 101 {
             rest = body;
         } else {

@@ -32,8 +32,12 @@ impl Settings {
     fn collect<'a>(pairs: impl Iterator<Item = &'a str>) -> Result<Settings, String> {
         let known = |key: &&str| LIMITS.contains(key) || OTHERS.contains(key);
         let pair = |text: &str| {
-            let (key, value) = text.split_once('=').ok_or(format!("{text:?} is no setting"))?;
-            known(&key).then_some(()).ok_or(format!("no setting is called {key:?}"))?;
+            let (key, value) = text
+                .split_once('=')
+                .ok_or(format!("{text:?} is no setting"))?;
+            known(&key)
+                .then_some(())
+                .ok_or(format!("no setting is called {key:?}"))?;
             Ok((key.to_owned(), value.to_owned()))
         };
         pairs.map(pair).collect::<Result<_, String>>().map(Settings)
@@ -114,7 +118,10 @@ mod tests {
     #[test]
     fn settings_survive_a_query() {
         let settings = Settings::parse("message=1000 protocols=a,b").unwrap();
-        assert_eq!(Settings::from_query(&settings.query()), Ok(settings.clone()));
+        assert_eq!(
+            Settings::from_query(&settings.query()),
+            Ok(settings.clone())
+        );
         assert_eq!(settings.config().limits.max_message_size, 1_000);
         assert_eq!(settings.protocols(), ["a", "b"]);
         assert!(Settings::parse("mesage=1").is_err() && Settings::parse("message").is_err());

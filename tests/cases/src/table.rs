@@ -7,11 +7,23 @@ use tidegate_proto::Role;
 
 /// The table, file by file.
 const FILES: &[(&str, &str)] = &[
-    ("handshake.txt", include_str!("../../conformance/cases/handshake.txt")),
-    ("frames.txt", include_str!("../../conformance/cases/frames.txt")),
-    ("close.txt", include_str!("../../conformance/cases/close.txt")),
+    (
+        "handshake.txt",
+        include_str!("../../conformance/cases/handshake.txt"),
+    ),
+    (
+        "frames.txt",
+        include_str!("../../conformance/cases/frames.txt"),
+    ),
+    (
+        "close.txt",
+        include_str!("../../conformance/cases/close.txt"),
+    ),
     ("utf8.txt", include_str!("../../conformance/cases/utf8.txt")),
-    ("resources.txt", include_str!("../../conformance/cases/resources.txt")),
+    (
+        "resources.txt",
+        include_str!("../../conformance/cases/resources.txt"),
+    ),
 ];
 
 /// Where a row begins.
@@ -54,7 +66,12 @@ impl Case {
         let open = |expect: &Expect| {
             matches!(
                 expect,
-                Expect::Message { .. } | Expect::Sends(_) | Expect::Pongs | Expect::Answer(101, _) | Expect::Has(_) | Expect::Accepted(_)
+                Expect::Message { .. }
+                    | Expect::Sends(_)
+                    | Expect::Pongs
+                    | Expect::Answer(101, _)
+                    | Expect::Has(_)
+                    | Expect::Accepted(_)
             )
         };
         self.expected.iter().all(open) && !self.steps.iter().any(closed)
@@ -80,7 +97,8 @@ impl Case {
 /// # Panics
 /// When a row cannot be read; the message says where and why.
 pub fn cases() -> Vec<Case> {
-    let read = |(file, text): &(&str, &str)| parse(file, text).unwrap_or_else(|why| panic!("{why}"));
+    let read =
+        |(file, text): &(&str, &str)| parse(file, text).unwrap_or_else(|why| panic!("{why}"));
     FILES.iter().flat_map(read).collect()
 }
 
@@ -98,7 +116,9 @@ pub fn parse(file: &str, text: &str) -> Result<Vec<Case>, String> {
     };
     for (at, line) in text.lines().enumerate() {
         let place = format!("{file}:{}", at + 1);
-        table.line(&place, line).map_err(|why| format!("{place}: {why}"))?;
+        table
+            .line(&place, line)
+            .map_err(|why| format!("{place}: {why}"))?;
     }
     Ok(table.cases)
 }
@@ -117,12 +137,17 @@ impl Table<'_> {
         if line.is_empty() || line.starts_with('#') {
             return Ok(());
         }
-        match line.split_once(' ').map_or((line, ""), |(word, rest)| (word, rest)) {
+        match line
+            .split_once(' ')
+            .map_or((line, ""), |(word, rest)| (word, rest))
+        {
             ("stage", "handshake") => self.stage = Stage::Handshake,
             ("stage", "open") => self.stage = Stage::Open,
             ("with", words) => self.settings = Settings::parse(words)?,
             ("let", definition) => {
-                let (name, text) = definition.split_once(" = ").ok_or("let wants name = octets")?;
+                let (name, text) = definition
+                    .split_once(" = ")
+                    .ok_or("let wants name = octets")?;
                 let bytes = Reader::new(text, &self.names, Role::Server).bytes_before(&[])?;
                 self.names.insert(name.trim().to_owned(), bytes);
             }
@@ -133,7 +158,9 @@ impl Table<'_> {
 
     /// `name  role  octets → expected`
     fn row(&mut self, place: &str, line: &str) -> Result<(), String> {
-        let (left, right) = line.split_once(" → ").ok_or("a row has an arrow with spaces around it")?;
+        let (left, right) = line
+            .split_once(" → ")
+            .ok_or("a row has an arrow with spaces around it")?;
         let (name, rest) = left.split_once("  ").ok_or("two spaces end a name")?;
         let rest = rest.trim_start();
         let (role, script) = rest.split_once(' ').unwrap_or((rest, ""));
@@ -143,7 +170,11 @@ impl Table<'_> {
             "both" => &[Role::Server, Role::Client],
             other => return Err(format!("{other:?} is no role")),
         };
-        if self.cases.iter().any(|case| case.name == name && roles.contains(&case.role)) {
+        if self
+            .cases
+            .iter()
+            .any(|case| case.name == name && roles.contains(&case.role))
+        {
             return Err(format!("{} has two rows called {name:?}", self.file));
         }
         for &role in roles {

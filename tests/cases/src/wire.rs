@@ -180,10 +180,16 @@ mod tests {
         let hello = Frame::new(TEXT, "Hello");
         let plain = b"\x81\x05Hello".to_vec();
         let masked = b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58".to_vec();
-        assert_eq!((hello.write(None), hello.write(Some(KEY))), (plain.clone(), masked.clone()));
+        assert_eq!(
+            (hello.write(None), hello.write(Some(KEY))),
+            (plain.clone(), masked.clone())
+        );
         assert_eq!(read_frames(&plain, false), Ok(vec![hello.clone()]));
         assert_eq!(read_frames(&masked, true), Ok(vec![hello]));
-        assert_eq!(Frame::new(BINARY, vec![0; 256]).write(None)[..4], [0x82, 0x7E, 1, 0]);
+        assert_eq!(
+            Frame::new(BINARY, vec![0; 256]).write(None)[..4],
+            [0x82, 0x7E, 1, 0]
+        );
         let long = Frame::new(BINARY, vec![0; 65_536]).write(None);
         assert_eq!(long[..10], [0x82, 0x7F, 0, 0, 0, 0, 0, 1, 0, 0]);
     }

@@ -18,7 +18,10 @@ impl Servers {
             Stage::Open => Settings::default(),
             Stage::Handshake => case.settings.clone(),
         };
-        let server = self.0.entry(settings.clone()).or_insert_with(|| start(case.stage, settings));
+        let server = self
+            .0
+            .entry(settings.clone())
+            .or_insert_with(|| start(case.stage, settings));
         Target {
             addr: server.local_addr(),
             path: "/".into(),
@@ -37,7 +40,10 @@ impl Servers {
 
 fn start(stage: Stage, settings: Settings) -> Running<Act> {
     let loopback = "127.0.0.1:0".parse().expect("an address");
-    let builder = Server::builder().listen(loopback).workers(1).endpoint(settings.endpoint());
+    let builder = Server::builder()
+        .listen(loopback)
+        .workers(1)
+        .endpoint(settings.endpoint());
     let handler = move |_| match stage {
         Stage::Handshake => TableEcho::with(settings.clone()),
         Stage::Open => TableEcho::default(),
@@ -64,5 +70,10 @@ fn a_live_server_holds_to_the_table() {
     }
     servers.into_values().for_each(Servers::stop);
     assert!(runs > 500 || !wanted.is_empty(), "only {runs} runs");
-    assert!(faults.is_empty(), "{} of {runs} runs are wrong:\n{}", faults.len(), faults.join("\n"));
+    assert!(
+        faults.is_empty(),
+        "{} of {runs} runs are wrong:\n{}",
+        faults.len(),
+        faults.join("\n")
+    );
 }

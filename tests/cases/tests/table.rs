@@ -13,11 +13,23 @@ fn rows(file: &str) -> Vec<Case> {
 fn check(file: &str, least: usize) {
     let rows = rows(file);
     let only_some = std::env::var_os("TIDEGATE_CASE").is_some();
-    assert!(rows.len() >= least || only_some, "{file} has lost rows: {}", rows.len());
+    assert!(
+        rows.len() >= least || only_some,
+        "{file} has lost rows: {}",
+        rows.len()
+    );
     let results: Vec<_> = rows.iter().map(run::all_ways).collect();
-    let faults: Vec<String> = results.iter().filter_map(|result| result.clone().err()).collect();
+    let faults: Vec<String> = results
+        .iter()
+        .filter_map(|result| result.clone().err())
+        .collect();
     let runs: usize = results.into_iter().flatten().sum();
-    assert!(faults.is_empty(), "{} rows are wrong:\n{}", faults.len(), faults.join("\n"));
+    assert!(
+        faults.is_empty(),
+        "{} rows are wrong:\n{}",
+        faults.len(),
+        faults.join("\n")
+    );
     println!("{file}: {} rows, {runs} runs", rows.len());
 }
 

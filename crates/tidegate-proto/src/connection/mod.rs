@@ -424,6 +424,10 @@ impl Connection {
     }
 
     fn push_close(&mut self, code: Option<CloseCode>, reason: &str, resources: &mut Resources) {
+        //= rfc6455#5.5.2  a Ping that came before the Close is answered before it; nothing may follow a Close.
+        if let Some(newest) = self.pongs.newest.take() {
+            self.push_frame(OpCode::Pong, newest.payload(), resources);
+        }
         let mut body = [0; MAX_CONTROL_PAYLOAD];
         let len = match code {
             None => 0,

@@ -54,11 +54,15 @@ impl Peer {
     /// Does one step; octets are cut by `cuts`.
     pub fn step(&mut self, step: &Step, cuts: Cuts) {
         match step {
-            Step::Bytes(bytes) => cuts.pieces(bytes).into_iter().for_each(|piece| self.feed(piece)),
+            Step::Bytes(bytes) => cuts
+                .pieces(bytes)
+                .into_iter()
+                .for_each(|piece| self.feed(piece)),
             Step::Wait(span) => self.wait(*span),
             Step::Close(code, reason) => {
                 let code = CloseCode::new(*code).expect("the table closes with codes that exist");
-                self.connection.close(self.now, code, reason, &mut self.resources);
+                self.connection
+                    .close(self.now, code, reason, &mut self.resources);
             }
             Step::Send(text) => {
                 let level = self.connection.send_text(text, &mut self.resources);
@@ -77,7 +81,10 @@ impl Peer {
         self.fed += piece.len();
         let mut input = &mut piece[..];
         let (mut messages, mut closed): (Vec<_>, Vec<Closed>) = (Vec::new(), Vec::new());
-        while let Some(event) = self.connection.receive(self.now, &mut input, &mut self.resources) {
+        while let Some(event) = self
+            .connection
+            .receive(self.now, &mut input, &mut self.resources)
+        {
             match event {
                 Event::Message(message) => {
                     assert!(closed.is_empty(), "a message after the end");
@@ -103,7 +110,9 @@ impl Peer {
         let until = self.now + span;
         while let Some(due) = self.connection.poll_timeout().filter(|due| *due <= until) {
             self.now = due.max(self.now);
-            let closed = self.connection.handle_timeout(self.now, &mut self.resources);
+            let closed = self
+                .connection
+                .handle_timeout(self.now, &mut self.resources);
             self.seen.closed.extend(closed);
             self.flush();
         }
@@ -115,12 +124,16 @@ impl Peer {
         loop {
             let mut slices = [IoSlice::new(&[]); 4];
             let filled = self.connection.poll_transmit(&mut slices);
-            let octets: Vec<u8> = slices[..filled].iter().flat_map(|s| s.iter().copied()).collect();
+            let octets: Vec<u8> = slices[..filled]
+                .iter()
+                .flat_map(|s| s.iter().copied())
+                .collect();
             if octets.is_empty() {
                 return;
             }
             self.written.extend_from_slice(&octets);
-            self.connection.handle_sent(self.now, octets.len(), &mut self.resources);
+            self.connection
+                .handle_sent(self.now, octets.len(), &mut self.resources);
         }
     }
 

@@ -25,7 +25,10 @@ pub(super) fn run(settings: &Settings, steps: &[Step], cuts: Cuts) -> Result<See
     };
     for step in steps {
         match step {
-            Step::Bytes(bytes) => cuts.pieces(bytes).into_iter().for_each(|piece| dial.feed(piece)),
+            Step::Bytes(bytes) => cuts
+                .pieces(bytes)
+                .into_iter()
+                .for_each(|piece| dial.feed(piece)),
             other => dial.act(other, cuts),
         }
     }

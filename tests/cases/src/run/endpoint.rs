@@ -10,12 +10,11 @@ use crate::wire;
 use std::io::IoSlice;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
-use tidegate_proto::{
-    Endpoint, MailboxFull, PeerId, PeerInfo, Post, Time, Transport, WorkerId,
-};
+use tidegate_proto::{Endpoint, MailboxFull, PeerId, PeerInfo, Post, Time, Transport, WorkerId};
 
 /// A good request, for rows that begin after it.
-const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+const REQUEST: &[u8] =
+    b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
 
 /// How late a worker's timers may be.
@@ -67,7 +66,13 @@ impl World {
         let handler = TableEcho::with(settings.clone());
         let mut endpoint = Endpoint::new(worker, 1, settings.endpoint(), random, now, handler);
         let remote = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
-        let peer = endpoint.handle_open(now, PeerInfo { remote, secure: false });
+        let peer = endpoint.handle_open(
+            now,
+            PeerInfo {
+                remote,
+                secure: false,
+            },
+        );
         World {
             endpoint,
             peer,
@@ -81,13 +86,19 @@ impl World {
 
     fn step(&mut self, step: &Step, cuts: Cuts) {
         match step {
-            Step::Bytes(bytes) => cuts.pieces(bytes).into_iter().for_each(|piece| self.feed(piece)),
+            Step::Bytes(bytes) => cuts
+                .pieces(bytes)
+                .into_iter()
+                .for_each(|piece| self.feed(piece)),
             Step::Wait(span) => self.wait(*span),
             Step::Close(code, reason) => {
                 let act = Act::Close(*code, reason.clone());
                 self.endpoint.handle_mail(self.now, act, &mut NoMail);
             }
-            Step::Send(text) => self.endpoint.handle_mail(self.now, Act::Send(text.clone()), &mut NoMail),
+            Step::Send(text) => {
+                self.endpoint
+                    .handle_mail(self.now, Act::Send(text.clone()), &mut NoMail)
+            }
             Step::Eof => self.endpoint.handle_eof(self.now, self.peer, &mut NoMail),
         }
         self.serve();
@@ -98,7 +109,8 @@ impl World {
             return;
         }
         self.fed += piece.len();
-        self.endpoint.handle_bytes(self.now, self.peer, &mut piece, &mut NoMail);
+        self.endpoint
+            .handle_bytes(self.now, self.peer, &mut piece, &mut NoMail);
         if self.ended_at.is_none() && !self.endpoint.handler().closed.is_empty() {
             self.ended_at = Some(self.fed);
         }
@@ -121,12 +133,16 @@ impl World {
             loop {
                 let mut slices = [IoSlice::new(&[]); 4];
                 let filled = self.endpoint.poll_transmit(peer, &mut slices);
-                let octets: Vec<u8> = slices[..filled].iter().flat_map(|s| s.iter().copied()).collect();
+                let octets: Vec<u8> = slices[..filled]
+                    .iter()
+                    .flat_map(|s| s.iter().copied())
+                    .collect();
                 if octets.is_empty() {
                     break;
                 }
                 self.written.extend_from_slice(&octets);
-                self.endpoint.handle_sent(self.now, peer, octets.len(), &mut NoMail);
+                self.endpoint
+                    .handle_sent(self.now, peer, octets.len(), &mut NoMail);
             }
             if !self.gone && self.endpoint.transport(peer) == Transport::Close {
                 self.gone = true;
@@ -166,8 +182,12 @@ impl World {
     fn answer(&self, seen: &mut Seen) -> Result<(), String> {
         let (lines, body) = read_answer(&self.written)?;
         let status = status_of(&lines)?;
-        let named = |line: &String| line.strip_prefix("Sec-WebSocket-Protocol: ").map(str::to_owned);
-        seen.handshake.push(Expect::Answer(status, lines.iter().find_map(named)));
+        let named = |line: &String| {
+            line.strip_prefix("Sec-WebSocket-Protocol: ")
+                .map(str::to_owned)
+        };
+        seen.handshake
+            .push(Expect::Answer(status, lines.iter().find_map(named)));
         if status == 101 {
             seen.frames = wire::read_frames(body, false)?;
         } else {
@@ -183,11 +203,16 @@ pub(crate) fn read_answer(bytes: &[u8]) -> Result<(Vec<String>, &[u8]), String> 
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n");
     let end = end.ok_or("the answer's head does not end")?;
     let head = std::str::from_utf8(&bytes[..end]).map_err(|_| "the answer is no text")?;
-    Ok((head.split("\r\n").map(str::to_owned).collect(), &bytes[end + 4..]))
+    Ok((
+        head.split("\r\n").map(str::to_owned).collect(),
+        &bytes[end + 4..],
+    ))
 }
 
 pub(crate) fn status_of(lines: &[String]) -> Result<u16, String> {
-    let status = lines[0].strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3));
+    let status = lines[0]
+        .strip_prefix("HTTP/1.1 ")
+        .and_then(|rest| rest.get(..3));
     let status = status.and_then(|digits| digits.parse().ok());
     status.ok_or_else(|| format!("no status line: {:?}", lines[0]))
 }
@@ -197,8 +222,12 @@ pub(crate) fn check_refusal(lines: &[String], body: &[u8]) -> Result<(), String>
     let closes = |line: &String| line.starts_with("Connection: close");
     let length = format!("Content-Length: {}", body.len());
     if !lines.iter().any(closes) || !lines.contains(&length) {
-        return Err(format!("a refusal must close and say its length: {lines:?}"));
+        return Err(format!(
+            "a refusal must close and say its length: {lines:?}"
+        ));
     }
     let one_line = body.ends_with(b"\n") && body.iter().filter(|&&b| b == b'\n').count() == 1;
-    one_line.then_some(()).ok_or("a refusal's body is one line".into())
+    one_line
+        .then_some(())
+        .ok_or("a refusal's body is one line".into())
 }

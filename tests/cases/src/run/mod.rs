@@ -51,13 +51,26 @@ const TAIL: &str = "tail";
 pub fn all_ways(case: &Case) -> Result<usize, String> {
     let len = case.octets().len();
     let mut ways = vec![Cuts::Whole, Cuts::Each];
-    ways.extend([2, 3, 7, 1_000].into_iter().filter(|step| *step < len).map(Cuts::Every));
-    ways.extend((0..8).filter(|_| len > 2).map(|n| Cuts::Random(seed(case) + n)));
+    ways.extend(
+        [2, 3, 7, 1_000]
+            .into_iter()
+            .filter(|step| *step < len)
+            .map(Cuts::Every),
+    );
+    ways.extend(
+        (0..8)
+            .filter(|_| len > 2)
+            .map(|n| Cuts::Random(seed(case) + n)),
+    );
     let mut runs = 0;
     for cuts in ways {
         for tail in [Tail::None, Tail::More] {
-            runs += once(case, cuts, tail)
-                .map_err(|why| format!("{} {:?} ({:?}, {cuts:?}, {tail:?}): {why}", case.place, case.name, case.role))?;
+            runs += once(case, cuts, tail).map_err(|why| {
+                format!(
+                    "{} {:?} ({:?}, {cuts:?}, {tail:?}): {why}",
+                    case.place, case.name, case.role
+                )
+            })?;
         }
     }
     Ok(runs)
@@ -73,7 +86,8 @@ fn once(case: &Case, cuts: Cuts, tail: Tail) -> Result<usize, String> {
             expect::check(&expected, &seen, false)?;
             if role == Role::Server {
                 let seen = octet_exact(cuts, endpoint::run_open(&case.settings, &steps, cuts)?);
-                expect::check(&expected, &seen, true).map_err(|why| format!("as a worker: {why}"))?;
+                expect::check(&expected, &seen, true)
+                    .map_err(|why| format!("as a worker: {why}"))?;
                 runs += 1;
             }
         }
@@ -110,7 +124,10 @@ fn with_tail(case: &Case, tail: Tail) -> (Vec<Step>, Vec<Expect>) {
     if case.takes_a_tail() {
         push_bytes(&mut steps, message);
         let payload = TAIL.into();
-        expected.push(Expect::Message { text: true, payload });
+        expected.push(Expect::Message {
+            text: true,
+            payload,
+        });
     } else if case.ending().is_some() && !case.steps.contains(&Step::Eof) {
         push_bytes(&mut steps, message);
         push_bytes(&mut steps, vec![0xFF; 40]);
@@ -130,7 +147,12 @@ pub(crate) fn check_handshake(expected: &[Expect], seen: &Seen) -> Result<(), St
     let of_handshake = |expect: &&Expect| {
         matches!(
             expect,
-            Expect::Answer(..) | Expect::Plain | Expect::Incomplete | Expect::Accepted(_) | Expect::Refused(_) | Expect::Error(_)
+            Expect::Answer(..)
+                | Expect::Plain
+                | Expect::Incomplete
+                | Expect::Accepted(_)
+                | Expect::Refused(_)
+                | Expect::Error(_)
         )
     };
     let wanted: Vec<_> = expected.iter().filter(of_handshake).cloned().collect();
