@@ -154,10 +154,14 @@ pub(crate) fn answer_parse_error(error: &clap::Error) -> ExitCode {
 fn one_line(message: &str) -> String {
     let said = message.split("\n\nUsage:").next().unwrap_or(message);
     let said = said.split("\n\nFor more").next().unwrap_or(said);
-    let words: Vec<&str> = said.split_whitespace().collect();
-    let words = words.join(" ");
-    let words = words.strip_prefix("error: ").unwrap_or(&words);
-    format!("{words} (see tidegate serve --help)")
+    let paragraphs: Vec<String> = said.split("\n\n").map(one_spaced).collect();
+    let line = paragraphs.join("; ");
+    let line = line.strip_prefix("error: ").unwrap_or(&line);
+    format!("{line} (see tidegate serve --help)")
+}
+
+fn one_spaced(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 const LONG_VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "\nTLS: rustls with aws-lc-rs");

@@ -39,7 +39,8 @@ pub(crate) fn notice(format: LogFormat, lines: &[&str]) {
     let text = match format {
         LogFormat::Text => lines.join("\n"),
         LogFormat::Json => {
-            serde_json::json!({ "level": "WARN", "message": lines.join(" ") }).to_string()
+            let message: Vec<&str> = lines.iter().map(|line| line.trim()).collect();
+            serde_json::json!({ "level": "WARN", "message": message.join(" ") }).to_string()
         }
     };
     let _ = writeln!(std::io::stderr(), "{text}");
