@@ -145,7 +145,7 @@ impl Drop for Server {
 }
 
 /// The port in a line that has a URL of 127.0.0.1.
-fn port_in(line: &str) -> Option<u16> {
+pub(crate) fn port_in(line: &str) -> Option<u16> {
     let (scheme, rest) = line.split_once("://127.0.0.1:")?;
     if !scheme.ends_with("http") && !scheme.ends_with("https") {
         return None;

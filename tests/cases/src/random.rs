@@ -8,7 +8,7 @@ pub struct Numbers(pub u64);
 
 impl Numbers {
     /// The next 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn next_word(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -18,7 +18,7 @@ impl Numbers {
 
     /// A number below `bound`, which must not be 0.
     pub fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
+        (self.next_word() % bound as u64) as usize
     }
 
     /// True once in `n` times.
@@ -28,7 +28,7 @@ impl Numbers {
 
     /// `len` octets.
     pub fn bytes(&mut self, len: usize) -> Vec<u8> {
-        (0..len).map(|_| self.next() as u8).collect()
+        (0..len).map(|_| self.next_word() as u8).collect()
     }
 
     /// One of `items`, which must not be empty.
@@ -39,7 +39,7 @@ impl Numbers {
 
 impl Random for Numbers {
     fn fill(&mut self, bytes: &mut [u8]) {
-        bytes.fill_with(|| self.next() as u8);
+        bytes.fill_with(|| self.next_word() as u8);
     }
 }
 

@@ -93,10 +93,7 @@ impl Spelling {
             }
             _ => out.push(masked | len as u8),
         }
-        let key = key.map(|key| {
-            out.extend(key);
-            key
-        });
+        out.extend(key.into_iter().flatten());
         let key = key.unwrap_or_default();
         let octets = frame.payload.iter().enumerate();
         out.extend(octets.map(|(i, octet)| octet ^ key[i % 4]));

@@ -41,14 +41,14 @@ def fresh(namespace):
     return f"{namespace}:{secrets.token_hex(6)}"
 
 
-async def until(what, condition, seconds=10):
+async def until(what, condition, seconds=10, step=0.01):
     """Waits until a condition holds; says what was awaited when it does not come."""
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
     while not condition():
         if loop.time() > end:
             raise TimeoutError(f"not within {seconds} s: {what}")
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(step)
 
 
 class Proxy:
