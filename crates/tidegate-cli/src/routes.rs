@@ -4,6 +4,7 @@ use crate::hosts::Hosts;
 use crate::wire::{Observer, Secret, WireMail};
 use std::sync::Arc;
 use tidegate::engine::Echo;
+use tidegate_guard::{Guard, Policy};
 use tidegate_hub::{HubConfig, Shard, ShardMail};
 use tidegate_proto::{
     Accept, CloseCode, Closed, Handler, Incoming, Opening, Outboxes, PeerId, Rejection, Request,
@@ -17,7 +18,8 @@ pub(crate) struct Routes {
     peers: Vec<Option<(PeerId, Route)>>,
     hosts: Arc<Hosts>,
     echo: Echo,
-    hub: Shard,
+    /// Behind a budget for each peer: a flood is closed with 1008 before it costs the others.
+    hub: Guard<Shard>,
     /// Only in development mode.
     observer: Option<Observer>,
 }
@@ -64,7 +66,7 @@ impl Routes {
             peers: Vec::new(),
             hosts,
             echo: Echo::default(),
-            hub: Shard::new(config, worker, workers),
+            hub: Guard::new(Shard::new(config, worker, workers), Policy::default()),
             observer: dev.then(Observer::new),
         }
     }

@@ -181,3 +181,15 @@ fn the_market_lives_and_both_doors_show_the_same_prices() {
         "prices are not the clients' to make"
     );
 }
+
+#[test]
+fn a_peer_that_floods_the_hub_is_closed_with_1008_and_its_neighbour_is_not() {
+    let server = Server::start(&["--workers", "1"]);
+    let mut neighbour = client(server.address);
+    let mut flood = client(server.address);
+    for _ in 0..2_500 {
+        flood.say(&json!({ "send": { "data": {} } }));
+    }
+    assert_eq!(flood.expect().close_code(), 1008);
+    neighbour.ask(2, "publish", json!({ "channel": "calm", "data": 1 }));
+}
