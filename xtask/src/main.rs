@@ -12,6 +12,7 @@ mod interop;
 mod server;
 mod setup;
 mod sh;
+mod specs;
 mod steps;
 mod test;
 mod tidy;
@@ -31,6 +32,8 @@ usage: cargo xtask <job>
   browser                 the page in a real Chromium
   bench idle [--connections N] [--record]
                           memory of idle connections
+  specs [--mutate [--minutes N]]
+                          every MUST of the RFCs points to code and test, and bites
   tidy                    facts about the tree: layers, module docs, links and more
   cleanroom [serve|test]  both README commands in a bare Debian (root, debootstrap)
 ";
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Some((&"browser", rest)) => browser::job(rest),
         Some((&"bench", rest)) => idle::job(rest),
         Some((&"tidy", _)) => tidy::job(),
+        Some((&"specs", rest)) => specs::job(rest),
         Some((&"cleanroom", rest)) => cleanroom::job(rest),
         Some((&("help" | "--help" | "-h"), _)) => {
             print!("{USAGE}");

@@ -1,0 +1,346 @@
+//! Shows that rows bite: changes the code a row points to, one small change at a time, in a copy of the tree, and
+//! runs the tests the row names. It never touches the tree itself; the result is kept in `specs/mutation.txt`.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use super::place;
+use super::rows::Row;
+use crate::sh::{self, Result};
+use crate::tree;
+
+/// Changes tried for one item before its rows are said not to bite.
+const MOST_CHANGES: usize = 14;
+
+/// What a row's tests said to the changes.
+enum Verdict {
+    /// This change makes a named test fail.
+    Bites(String),
+    /// So many changes that compile were made, and the named tests passed.
+    Silent(usize),
+    /// Time was up.
+    Unasked,
+}
+
+pub(super) fn job(rows: &[Row], words: &[&str]) -> Result<()> {
+    let minutes = words.iter().skip_while(|word| **word != "--minutes").nth(1);
+    let minutes: u64 = minutes.map_or(Ok(15), |text| text.parse())?;
+    let deadline = Instant::now() + Duration::from_secs(60 * minutes);
+    let bench = Bench::set_up()?;
+    let mut items: BTreeMap<&str, Vec<&Row>> = BTreeMap::new();
+    for row in rows.iter().filter(|row| row.exception.is_none()) {
+        if let Some(code) = row.code.as_deref().filter(|code| code.starts_with(PROTO)) {
+            items.entry(code).or_default().push(row);
+        }
+    }
+    let mut verdicts: BTreeMap<&str, Verdict> = BTreeMap::new();
+    for (code, rows) in &items {
+        bench.judge(code, rows, deadline, &mut verdicts)?;
+    }
+    bench.restore()?;
+    let report = report(rows, &verdicts, minutes);
+    fs::write(tree::root().join("specs/mutation.txt"), &report)?;
+    println!("{}", report.lines().take(6).collect::<Vec<_>>().join("\n"));
+    Ok(())
+}
+
+const PROTO: &str = "crates/tidegate-proto/";
+
+/// A copy of the core and of the case table, and where it is built.
+struct Bench {
+    root: PathBuf,
+}
+
+impl Bench {
+    fn set_up() -> Result<Bench> {
+        let root = tree::target().join("mutants");
+        for part in ["crates/tidegate-proto", "tests/cases/src", "tests/conformance/cases"] {
+            copy(&tree::root().join(part), &root.join(part))?;
+        }
+        let manifest = fs::read_to_string(tree::root().join("Cargo.toml"))?;
+        fs::write(root.join("Cargo.toml"), small_workspace(&manifest))?;
+        let manifest = fs::read_to_string(tree::root().join("tests/cases/Cargo.toml"))?;
+        let own = manifest.split("[dev-dependencies]").next().unwrap_or_default();
+        let manifest = format!("{own}[lints]\nworkspace = true\n");
+        fs::write(root.join("tests/cases/Cargo.toml"), without_siblings(&manifest))?;
+        fs::create_dir_all(root.join("tests/cases/tests"))?;
+        let table = "tests/cases/tests/table.rs";
+        fs::copy(tree::root().join(table), root.join(table))?;
+        let bench = Bench { root };
+        let started = bench.cargo(&["test", "--no-run", "-p", "tidegate-proto", "--lib"], "")?;
+        let table = bench.cargo(&["test", "-p", "tidegate-cases", "--test", "table"], "")?;
+        if !started || !table {
+            return Err("the copy does not pass its tests before any change".into());
+        }
+        Ok(bench)
+    }
+
+    /// Changes `code` until a test of each of `rows` has failed.
+    fn judge<'r>(
+        &self,
+        code: &str,
+        rows: &[&'r Row],
+        deadline: Instant,
+        verdicts: &mut BTreeMap<&'r str, Verdict>,
+    ) -> Result<()> {
+        let (path, _) = place::split(code)?;
+        let original = fs::read_to_string(tree::root().join(path))?;
+        let range = place::code(tree::root(), code)?;
+        let mut open: Vec<&Row> = rows.to_vec();
+        let mut tried = 0;
+        for change in changes(&original, range, rows).into_iter().take(MOST_CHANGES) {
+            if open.is_empty() || Instant::now() > deadline {
+                break;
+            }
+            fs::write(self.root.join(path), &change.text)?;
+            if !self.cargo(&["check", "-p", "tidegate-proto"], "")? {
+                continue;
+            }
+            tried += 1;
+            let mut still = Vec::new();
+            for row in open {
+                match self.some_test_fails(row)? {
+                    true => drop(verdicts.insert(&row.place, Verdict::Bites(change.says.clone()))),
+                    false => still.push(row),
+                }
+            }
+            open = still;
+        }
+        fs::write(self.root.join(path), original)?;
+        for row in open {
+            let late = Instant::now() > deadline;
+            let verdict = if late { Verdict::Unasked } else { Verdict::Silent(tried) };
+            verdicts.insert(&row.place, verdict);
+        }
+        println!("{code}: {tried} changes");
+        Ok(())
+    }
+
+    fn some_test_fails(&self, row: &Row) -> Result<bool> {
+        for test in &row.tests {
+            let passed = match place::case(test) {
+                Some((_, name)) => self.cargo(&["test", "-p", "tidegate-cases", "--test", "table"], name)?,
+                None if test.starts_with(PROTO) => {
+                    let (_, name) = place::split(test)?;
+                    self.cargo(&["test", "-p", "tidegate-proto", "--lib", name], "")?
+                }
+                None => true,
+            };
+            if !passed {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn cargo(&self, words: &[&str], case: &str) -> Result<bool> {
+        // A change may make a loop endless.
+        let mut command = Command::new("timeout");
+        command.arg("120").arg(tree::cargo()).args(words).current_dir(&self.root);
+        command.env("CARGO_TARGET_DIR", self.root.join("target")).env("RUST_BACKTRACE", "0");
+        if !case.is_empty() {
+            command.env("TIDEGATE_CASE", case);
+        }
+        Ok(sh::quiet(&mut command)?.ok)
+    }
+
+    fn restore(&self) -> Result<()> {
+        copy(&tree::root().join("crates/tidegate-proto"), &self.root.join("crates/tidegate-proto"))
+    }
+}
+
+/// The workspace's manifest with two members and quick builds.
+fn small_workspace(manifest: &str) -> String {
+    let members = "members = [\"crates/tidegate-proto\", \"tests/cases\"]";
+    let keep = |line: &&str| !line.starts_with("default-members");
+    let line = |line: &str| match line {
+        _ if line.starts_with("members = ") => members.to_owned(),
+        "opt-level = 1" => "opt-level = 0".to_owned(),
+        _ => line.to_owned(),
+    };
+    manifest.lines().filter(keep).map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// Without the crates that the copy does not have.
+fn without_siblings(manifest: &str) -> String {
+    let keep = |line: &&str| !line.starts_with("tidegate-hub") && !line.starts_with("tidegate.");
+    manifest.lines().filter(keep).collect::<Vec<_>>().join("\n")
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &target)?;
+        } else if fs::read(entry.path())? != fs::read(&target).unwrap_or_default() {
+            // Untouched files keep their time, so that little is built anew.
+            fs::copy(entry.path(), &target)?;
+        }
+    }
+    Ok(())
+}
+
+/// One small change.
+struct Change {
+    says: String,
+    text: String,
+}
+
+/// Changes within `range`; those just below a citation of one of the rows' sections come first.
+fn changes(original: &str, range: std::ops::Range<usize>, rows: &[&Row]) -> Vec<Change> {
+    let lines: Vec<&str> = original.lines().collect();
+    let cited = |at: usize| {
+        let above = lines[at.saturating_sub(6)..=at].iter();
+        let cites = |row: &Row, line: &str| line.contains(&format!("//= {}#{}", row.rfc, row.section));
+        above.into_iter().any(|line| rows.iter().any(|row| cites(row, line)))
+    };
+    let mut found: Vec<(bool, Change)> = Vec::new();
+    for at in range {
+        for (was, becomes) in line_changes(&lines, at) {
+            let mut changed: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
+            for line in &mut changed[at..at + was.lines().count()] {
+                line.clear();
+            }
+            changed[at].clone_from(&becomes);
+            let says = format!("`{}` becomes `{}`", flat(&was), flat(&becomes));
+            let text = changed.join("\n") + "\n";
+            found.push((!cited(at), Change { says, text }));
+        }
+    }
+    found.sort_by_key(|(far, _)| *far);
+    found.into_iter().map(|(_, change)| change).collect()
+}
+
+fn flat(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ").replace('`', "'")
+}
+
+/// What can be changed at one line: the lines that go and what comes instead.
+fn line_changes(lines: &[&str], at: usize) -> Vec<(String, String)> {
+    let line = lines[at];
+    let trimmed = line.trim();
+    if trimmed.starts_with("//") || trimmed.starts_with('#') || trimmed.is_empty() || trimmed.contains("fn ") {
+        return Vec::new();
+    }
+    let mut found = Vec::new();
+    if let Some((before, condition)) = line.split_once("if ").filter(|(_, rest)| rest.ends_with(" {")) {
+        let condition = condition.trim_end_matches(" {");
+        if !condition.starts_with("let ") {
+            found.push((line.into(), format!("{before}if false && ({condition}) {{")));
+            found.push((line.into(), format!("{before}if true || ({condition}) {{")));
+        }
+    }
+    if let Some(whole) = statement(lines, at) {
+        found.push((whole, "// gone".into()));
+    }
+    let swaps = [
+        (" == ", " != "), (" != ", " == "), (" < ", " >= "), (" <= ", " > "), (" > ", " <= "), (" >= ", " < "),
+        (" && ", " || "), (" || ", " && "), ("!", ""), ("true", "false"), ("false", "true"), (" + ", " - "),
+        ("Some(", "None.or(Some("), (".any(", ".all("), (".all(", ".any("), ("is_none()", "is_some()"), ("is_some()", "is_none()"),
+        ("..=", ".."), ("Err(", "Ok("), ("is_empty()", "is_empty() == false"),
+    ];
+    for (was, becomes) in swaps.iter().take(12) {
+        if line.contains(was) && !(*was == "!" && line.contains("!=") || line.contains("assert")) {
+            found.push((line.into(), line.replacen(was, becomes, 1)));
+        }
+    }
+    for (was, becomes) in &swaps[13..19] {
+        if line.contains(was) {
+            found.push((line.into(), line.replacen(was, becomes, 1)));
+        }
+    }
+    found.extend(arm(line).map(|gone| (line.to_owned(), gone)));
+    found.extend(number(line).map(|other| (line.to_owned(), other)));
+    found.extend(string(line).map(|other| (line.to_owned(), other)));
+    found
+}
+
+/// A whole statement that can be left out: it begins here, binds nothing and ends with `;`.
+fn statement(lines: &[&str], at: usize) -> Option<String> {
+    let first = lines[at].trim();
+    let before = lines[..at].iter().rev().map(|line| line.trim()).find(|line| !line.starts_with("//"))?;
+    let begins = before.is_empty() || before.ends_with([';', '{', '}']);
+    let control = ["let ", "if ", "match ", "for ", "while ", "loop ", "return ", "pub ", "const ", "}", "break", "continue", "use "];
+    if !begins || control.iter().any(|word| first.starts_with(word)) {
+        return None;
+    }
+    let indent = lines[at].len() - lines[at].trim_start().len();
+    let end = lines[at..].iter().take(12).position(|line| line.ends_with(';'))?;
+    let last = lines[at + end];
+    let same_depth = last.len() - last.trim_start().len() == indent || last.trim_start().starts_with('.');
+    same_depth.then(|| lines[at..=at + end].join("\n"))
+}
+
+/// A match arm on one line, left out.
+fn arm(line: &str) -> Option<String> {
+    let trimmed = line.trim();
+    (trimmed.contains(" => ") && trimmed.ends_with(',')).then(|| "// gone".to_owned())
+}
+
+/// The first number on the line, one more.
+fn number(line: &str) -> Option<String> {
+    let start = line.char_indices().find(|(at, c)| {
+        c.is_ascii_digit() && !line[..*at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '.')
+    })?;
+    let digits: String = line[start.0..].chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+    let plain = digits.replace('_', "");
+    let value = match plain.strip_prefix("0x") {
+        Some(hex) => u64::from_str_radix(hex, 16).ok()?,
+        None => plain.parse().ok()?,
+    };
+    Some(line.replacen(&digits, &(value + 1).to_string(), 1))
+}
+
+/// The first text on the line, another one.
+fn string(line: &str) -> Option<String> {
+    let start = line.find('"')? + 1;
+    let len = line[start..].find('"')?;
+    (len > 0 && !line.contains("expect(")).then(|| format!("{}zz{}", &line[..start], &line[start + len..]))
+}
+
+fn report(rows: &[Row], verdicts: &BTreeMap<&str, Verdict>, minutes: u64) -> String {
+    let of = |row: &Row| verdicts.get(row.place.as_str());
+    let count = |test: fn(&Verdict) -> bool| verdicts.values().filter(|v| test(v)).count();
+    let bites = count(|v| matches!(v, Verdict::Bites(_)));
+    let silent = count(|v| matches!(v, Verdict::Silent(_)));
+    let unasked = count(|v| matches!(v, Verdict::Unasked));
+    let mut text = format!(
+        "# Written by `cargo xtask specs --mutate --minutes {minutes}`: for each requirement, a change to the code it\n\
+         # points to that makes a test it names fail. One change at a time, in a copy of the tree.\n\
+         {bites} requirements bite, {silent} do not with the changes tried, {unasked} were not asked for lack of time;\n\
+         those outside the core (transport, engine) and exceptions are not asked.\n\n"
+    );
+    for row in rows {
+        let Some(verdict) = of(row) else { continue };
+        let (sign, note) = match verdict {
+            Verdict::Bites(change) => ("bites ", change.clone()),
+            Verdict::Silent(tried) => ("SILENT", format!("{tried} changes passed its tests")),
+            Verdict::Unasked => ("unasked", String::new()),
+        };
+        let _ = writeln!(text, "{sign} {} §{} {} {}\n       {note}", row.rfc, row.section, row.level, row.says);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checks_are_taken_out_and_turned_round() {
+        let lines = ["fn f() {", "    if a < 5 {", "        return Err(x);", "    }", "    ensure(", "        b,", "    )?;", "    Ok(())", "}"];
+        let all: Vec<String> = (0..lines.len()).flat_map(|at| line_changes(&lines, at)).map(|(_, becomes)| becomes).collect();
+        for wanted in ["    if false && (a < 5) {", "    if a >= 5 {", "    if a < 6 {", "// gone"] {
+            assert!(all.iter().any(|change| change == wanted), "{wanted}: {all:?}");
+        }
+        assert_eq!(statement(&lines, 4).as_deref(), Some("    ensure(\n        b,\n    )?;"));
+        assert_eq!(statement(&lines, 5), None, "not the middle of a statement");
+        assert_eq!(number("x = 0x30;").as_deref(), Some("x = 49;"));
+    }
+}
