@@ -79,12 +79,7 @@ impl<H: Handler> Handler for Guard<H> {
         self.inner.opened(peer, out);
     }
 
-    fn message(
-        &mut self,
-        peer: PeerId,
-        message: Incoming<'_>,
-        out: &mut Outboxes<'_, H::Mail>,
-    ) {
+    fn message(&mut self, peer: PeerId, message: Incoming<'_>, out: &mut Outboxes<'_, H::Mail>) {
         let (now, len) = (out.now(), message.as_bytes().len() as u64);
         let Policy { messages, bytes } = self.policy;
         let meters = self.meters(peer);

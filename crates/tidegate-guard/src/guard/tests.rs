@@ -80,16 +80,21 @@ impl World {
     fn open(&mut self) -> PeerId {
         let remote = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
         let secure = false;
-        let peer = self.endpoint.handle_open(self.now, PeerInfo { remote, secure });
-        let mut request = b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        let peer = self
+            .endpoint
+            .handle_open(self.now, PeerInfo { remote, secure });
+        let mut request =
+            b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-            .to_vec();
-        self.endpoint.handle_bytes(self.now, peer, &mut request, &mut NoMail);
+                .to_vec();
+        self.endpoint
+            .handle_bytes(self.now, peer, &mut request, &mut NoMail);
         peer
     }
 
     fn feed(&mut self, peer: PeerId, mut octets: Vec<u8>) {
-        self.endpoint.handle_bytes(self.now, peer, &mut octets, &mut NoMail);
+        self.endpoint
+            .handle_bytes(self.now, peer, &mut octets, &mut NoMail);
     }
 
     fn written(&self, peer: PeerId) -> Vec<u8> {
@@ -116,7 +121,11 @@ fn nothing_after_a_close_verdict_passes() {
     let peer = world.open();
     world.feed(peer, frame(OpCode::Text, b"x").repeat(30));
     assert_eq!(world.count().messages, 20);
-    assert!(world.written(peer).ends_with(b"\x88\x13\x03\xF0too many messages"));
+    assert!(
+        world
+            .written(peer)
+            .ends_with(b"\x88\x13\x03\xF0too many messages")
+    );
     world.now = world.now + Duration::from_secs(60);
     world.feed(peer, frame(OpCode::Text, b"x"));
     assert_eq!(world.count().messages, 20);

@@ -79,7 +79,9 @@ mod tests {
         assert!(!meter.take(rate, 1, at(99)));
         assert!(meter.take(rate, 1, at(100)));
         assert!(!meter.take(rate, 1, at(101)));
-        let steady = (1..=100).filter(|i| meter.take(rate, 1, at(200 + i * 100))).count();
+        let steady = (1..=100)
+            .filter(|i| meter.take(rate, 1, at(200 + i * 100)))
+            .count();
         assert_eq!(steady, 100);
     }
 
