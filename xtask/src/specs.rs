@@ -32,9 +32,17 @@ pub(crate) fn check(rows: &[Row]) -> Result<String> {
 
 fn faults(row: &Row) -> Vec<String> {
     let root = tree::root();
-    let code = row.code.iter().filter_map(|code| place::code(root, code).err());
-    let tests = row.tests.iter().filter_map(|test| place::test(root, test).err());
-    code.chain(tests).map(|why| format!("{}: {why}", row.place)).collect()
+    let code = row
+        .code
+        .iter()
+        .filter_map(|code| place::code(root, code).err());
+    let tests = row
+        .tests
+        .iter()
+        .filter_map(|test| place::test(root, test).err());
+    code.chain(tests)
+        .map(|why| format!("{}: {why}", row.place))
+        .collect()
 }
 
 fn count(rows: &[Row]) -> String {

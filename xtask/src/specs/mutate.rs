@@ -58,15 +58,25 @@ struct Bench {
 impl Bench {
     fn set_up() -> Result<Bench> {
         let root = tree::target().join("mutants");
-        for part in ["crates/tidegate-proto", "tests/cases/src", "tests/conformance/cases"] {
+        for part in [
+            "crates/tidegate-proto",
+            "tests/cases/src",
+            "tests/conformance/cases",
+        ] {
             copy(&tree::root().join(part), &root.join(part))?;
         }
         let manifest = fs::read_to_string(tree::root().join("Cargo.toml"))?;
         fs::write(root.join("Cargo.toml"), small_workspace(&manifest))?;
         let manifest = fs::read_to_string(tree::root().join("tests/cases/Cargo.toml"))?;
-        let own = manifest.split("[dev-dependencies]").next().unwrap_or_default();
+        let own = manifest
+            .split("[dev-dependencies]")
+            .next()
+            .unwrap_or_default();
         let manifest = format!("{own}[lints]\nworkspace = true\n");
-        fs::write(root.join("tests/cases/Cargo.toml"), without_siblings(&manifest))?;
+        fs::write(
+            root.join("tests/cases/Cargo.toml"),
+            without_siblings(&manifest),
+        )?;
         fs::create_dir_all(root.join("tests/cases/tests"))?;
         let table = "tests/cases/tests/table.rs";
         fs::copy(tree::root().join(table), root.join(table))?;
@@ -92,7 +102,10 @@ impl Bench {
         let range = place::code(tree::root(), code)?;
         let mut open: Vec<&Row> = rows.to_vec();
         let mut tried = 0;
-        for change in changes(&original, range, rows).into_iter().take(MOST_CHANGES) {
+        for change in changes(&original, range, rows)
+            .into_iter()
+            .take(MOST_CHANGES)
+        {
             if open.is_empty() || Instant::now() > deadline {
                 break;
             }
@@ -113,7 +126,11 @@ impl Bench {
         fs::write(self.root.join(path), original)?;
         for row in open {
             let late = Instant::now() > deadline;
-            let verdict = if late { Verdict::Unasked } else { Verdict::Silent(tried) };
+            let verdict = if late {
+                Verdict::Unasked
+            } else {
+                Verdict::Silent(tried)
+            };
             verdicts.insert(&row.place, verdict);
         }
         println!("{code}: {tried} changes");
@@ -123,7 +140,9 @@ impl Bench {
     fn some_test_fails(&self, row: &Row) -> Result<bool> {
         for test in &row.tests {
             let passed = match place::case(test) {
-                Some((_, name)) => self.cargo(&["test", "-p", "tidegate-cases", "--test", "table"], name)?,
+                Some((_, name)) => {
+                    self.cargo(&["test", "-p", "tidegate-cases", "--test", "table"], name)?
+                }
                 None if test.starts_with(PROTO) => {
                     let (_, name) = place::split(test)?;
                     self.cargo(&["test", "-p", "tidegate-proto", "--lib", name], "")?
@@ -140,8 +159,14 @@ impl Bench {
     fn cargo(&self, words: &[&str], case: &str) -> Result<bool> {
         // A change may make a loop endless.
         let mut command = Command::new("timeout");
-        command.arg("120").arg(tree::cargo()).args(words).current_dir(&self.root);
-        command.env("CARGO_TARGET_DIR", self.root.join("target")).env("RUST_BACKTRACE", "0");
+        command
+            .arg("120")
+            .arg(tree::cargo())
+            .args(words)
+            .current_dir(&self.root);
+        command
+            .env("CARGO_TARGET_DIR", self.root.join("target"))
+            .env("RUST_BACKTRACE", "0");
         if !case.is_empty() {
             command.env("TIDEGATE_CASE", case);
         }
@@ -149,7 +174,10 @@ impl Bench {
     }
 
     fn restore(&self) -> Result<()> {
-        copy(&tree::root().join("crates/tidegate-proto"), &self.root.join("crates/tidegate-proto"))
+        copy(
+            &tree::root().join("crates/tidegate-proto"),
+            &self.root.join("crates/tidegate-proto"),
+        )
     }
 }
 
@@ -162,7 +190,12 @@ fn small_workspace(manifest: &str) -> String {
         "opt-level = 1" => "opt-level = 0".to_owned(),
         _ => line.to_owned(),
     };
-    manifest.lines().filter(keep).map(line).collect::<Vec<_>>().join("\n")
+    manifest
+        .lines()
+        .filter(keep)
+        .map(line)
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// Without the crates that the copy does not have.
@@ -197,8 +230,11 @@ fn changes(original: &str, range: std::ops::Range<usize>, rows: &[&Row]) -> Vec<
     let lines: Vec<&str> = original.lines().collect();
     let cited = |at: usize| {
         let above = lines[at.saturating_sub(6)..=at].iter();
-        let cites = |row: &Row, line: &str| line.contains(&format!("//= {}#{}", row.rfc, row.section));
-        above.into_iter().any(|line| rows.iter().any(|row| cites(row, line)))
+        let cites =
+            |row: &Row, line: &str| line.contains(&format!("//= {}#{}", row.rfc, row.section));
+        above
+            .into_iter()
+            .any(|line| rows.iter().any(|row| cites(row, line)))
     };
     let mut found: Vec<(bool, Change)> = Vec::new();
     for at in range {
@@ -218,18 +254,50 @@ fn changes(original: &str, range: std::ops::Range<usize>, rows: &[&Row]) -> Vec<
 }
 
 fn flat(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ").replace('`', "'")
+    text.split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+        .replace('`', "'")
 }
+
+/// Words that are turned round.
+const SWAPS: &[(&str, &str)] = &[
+    (" == ", " != "),
+    (" != ", " == "),
+    (" < ", " >= "),
+    (" <= ", " > "),
+    (" > ", " <= "),
+    (" >= ", " < "),
+    (" && ", " || "),
+    (" || ", " && "),
+    ("!", ""),
+    ("true", "false"),
+    ("false", "true"),
+    (" + ", " - "),
+    (".any(", ".all("),
+    (".all(", ".any("),
+    ("is_none()", "is_some()"),
+    ("is_some()", "is_none()"),
+    ("..=", ".."),
+    ("Err(", "Ok("),
+];
 
 /// What can be changed at one line: the lines that go and what comes instead.
 fn line_changes(lines: &[&str], at: usize) -> Vec<(String, String)> {
     let line = lines[at];
     let trimmed = line.trim();
-    if trimmed.starts_with("//") || trimmed.starts_with('#') || trimmed.is_empty() || trimmed.contains("fn ") {
+    if trimmed.starts_with("//")
+        || trimmed.starts_with('#')
+        || trimmed.is_empty()
+        || trimmed.contains("fn ")
+    {
         return Vec::new();
     }
     let mut found = Vec::new();
-    if let Some((before, condition)) = line.split_once("if ").filter(|(_, rest)| rest.ends_with(" {")) {
+    if let Some((before, condition)) = line
+        .split_once("if ")
+        .filter(|(_, rest)| rest.ends_with(" {"))
+    {
         let condition = condition.trim_end_matches(" {");
         if !condition.starts_with("let ") {
             found.push((line.into(), format!("{before}if false && ({condition}) {{")));
@@ -239,19 +307,9 @@ fn line_changes(lines: &[&str], at: usize) -> Vec<(String, String)> {
     if let Some(whole) = statement(lines, at) {
         found.push((whole, "// gone".into()));
     }
-    let swaps = [
-        (" == ", " != "), (" != ", " == "), (" < ", " >= "), (" <= ", " > "), (" > ", " <= "), (" >= ", " < "),
-        (" && ", " || "), (" || ", " && "), ("!", ""), ("true", "false"), ("false", "true"), (" + ", " - "),
-        ("Some(", "None.or(Some("), (".any(", ".all("), (".all(", ".any("), ("is_none()", "is_some()"), ("is_some()", "is_none()"),
-        ("..=", ".."), ("Err(", "Ok("), ("is_empty()", "is_empty() == false"),
-    ];
-    for (was, becomes) in swaps.iter().take(12) {
-        if line.contains(was) && !(*was == "!" && line.contains("!=") || line.contains("assert")) {
-            found.push((line.into(), line.replacen(was, becomes, 1)));
-        }
-    }
-    for (was, becomes) in &swaps[13..19] {
-        if line.contains(was) {
+    for (was, becomes) in SWAPS {
+        let part_of_more = *was == "!" && (line.contains("!=") || line.contains("assert"));
+        if line.contains(was) && !part_of_more {
             found.push((line.into(), line.replacen(was, becomes, 1)));
         }
     }
@@ -264,16 +322,27 @@ fn line_changes(lines: &[&str], at: usize) -> Vec<(String, String)> {
 /// A whole statement that can be left out: it begins here, binds nothing and ends with `;`.
 fn statement(lines: &[&str], at: usize) -> Option<String> {
     let first = lines[at].trim();
-    let before = lines[..at].iter().rev().map(|line| line.trim()).find(|line| !line.starts_with("//"))?;
+    let before = lines[..at]
+        .iter()
+        .rev()
+        .map(|line| line.trim())
+        .find(|line| !line.starts_with("//"))?;
     let begins = before.is_empty() || before.ends_with([';', '{', '}']);
-    let control = ["let ", "if ", "match ", "for ", "while ", "loop ", "return ", "pub ", "const ", "}", "break", "continue", "use "];
+    let control = [
+        "let ", "if ", "match ", "for ", "while ", "loop ", "return ", "pub ", "const ", "}",
+        "break", "continue", "use ",
+    ];
     if !begins || control.iter().any(|word| first.starts_with(word)) {
         return None;
     }
     let indent = lines[at].len() - lines[at].trim_start().len();
-    let end = lines[at..].iter().take(12).position(|line| line.ends_with(';'))?;
+    let end = lines[at..]
+        .iter()
+        .take(12)
+        .position(|line| line.ends_with(';'))?;
     let last = lines[at + end];
-    let same_depth = last.len() - last.trim_start().len() == indent || last.trim_start().starts_with('.');
+    let same_depth =
+        last.len() - last.trim_start().len() == indent || last.trim_start().starts_with('.');
     same_depth.then(|| lines[at..=at + end].join("\n"))
 }
 
@@ -286,9 +355,13 @@ fn arm(line: &str) -> Option<String> {
 /// The first number on the line, one more.
 fn number(line: &str) -> Option<String> {
     let start = line.char_indices().find(|(at, c)| {
-        c.is_ascii_digit() && !line[..*at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '.')
+        c.is_ascii_digit()
+            && !line[..*at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '.')
     })?;
-    let digits: String = line[start.0..].chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+    let digits: String = line[start.0..]
+        .chars()
+        .take_while(|c| c.is_ascii_alphanumeric() || *c == '_')
+        .collect();
     let plain = digits.replace('_', "");
     let value = match plain.strip_prefix("0x") {
         Some(hex) => u64::from_str_radix(hex, 16).ok()?,
@@ -301,7 +374,8 @@ fn number(line: &str) -> Option<String> {
 fn string(line: &str) -> Option<String> {
     let start = line.find('"')? + 1;
     let len = line[start..].find('"')?;
-    (len > 0 && !line.contains("expect(")).then(|| format!("{}zz{}", &line[..start], &line[start + len..]))
+    (len > 0 && !line.contains("expect("))
+        .then(|| format!("{}zz{}", &line[..start], &line[start + len..]))
 }
 
 fn report(rows: &[Row], verdicts: &BTreeMap<&str, Verdict>, minutes: u64) -> String {
@@ -323,7 +397,11 @@ fn report(rows: &[Row], verdicts: &BTreeMap<&str, Verdict>, minutes: u64) -> Str
             Verdict::Silent(tried) => ("SILENT", format!("{tried} changes passed its tests")),
             Verdict::Unasked => ("unasked", String::new()),
         };
-        let _ = writeln!(text, "{sign} {} §{} {} {}\n       {note}", row.rfc, row.section, row.level, row.says);
+        let _ = writeln!(
+            text,
+            "{sign} {} §{} {} {}\n       {note}",
+            row.rfc, row.section, row.level, row.says
+        );
     }
     text
 }
@@ -334,12 +412,36 @@ mod tests {
 
     #[test]
     fn checks_are_taken_out_and_turned_round() {
-        let lines = ["fn f() {", "    if a < 5 {", "        return Err(x);", "    }", "    ensure(", "        b,", "    )?;", "    Ok(())", "}"];
-        let all: Vec<String> = (0..lines.len()).flat_map(|at| line_changes(&lines, at)).map(|(_, becomes)| becomes).collect();
-        for wanted in ["    if false && (a < 5) {", "    if a >= 5 {", "    if a < 6 {", "// gone"] {
-            assert!(all.iter().any(|change| change == wanted), "{wanted}: {all:?}");
+        let lines = [
+            "fn f() {",
+            "    if a < 5 {",
+            "        return Err(x);",
+            "    }",
+            "    ensure(",
+            "        b,",
+            "    )?;",
+            "    Ok(())",
+            "}",
+        ];
+        let all: Vec<String> = (0..lines.len())
+            .flat_map(|at| line_changes(&lines, at))
+            .map(|(_, becomes)| becomes)
+            .collect();
+        for wanted in [
+            "    if false && (a < 5) {",
+            "    if a >= 5 {",
+            "    if a < 6 {",
+            "// gone",
+        ] {
+            assert!(
+                all.iter().any(|change| change == wanted),
+                "{wanted}: {all:?}"
+            );
         }
-        assert_eq!(statement(&lines, 4).as_deref(), Some("    ensure(\n        b,\n    )?;"));
+        assert_eq!(
+            statement(&lines, 4).as_deref(),
+            Some("    ensure(\n        b,\n    )?;")
+        );
         assert_eq!(statement(&lines, 5), None, "not the middle of a statement");
         assert_eq!(number("x = 0x30;").as_deref(), Some("x = 49;"));
     }

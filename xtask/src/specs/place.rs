@@ -23,15 +23,23 @@ pub(crate) fn test(root: &Path, place: &str) -> Found<()> {
     let (path, name) = split(place)?;
     let text = fs::read_to_string(root.join(path)).map_err(|error| format!("{path}: {error}"))?;
     let lines: Vec<&str> = text.lines().collect();
-    let at = lines.iter().position(|line| names(line.trim_start(), name) && line.contains("fn "));
+    let at = lines
+        .iter()
+        .position(|line| names(line.trim_start(), name) && line.contains("fn "));
     let at = at.ok_or_else(|| format!("{path} has no test {name}"))?;
-    let marked = lines[at.saturating_sub(3)..at].iter().any(|line| line.trim() == "#[test]");
-    marked.then_some(()).ok_or_else(|| format!("{path}: {name} is no test"))
+    let marked = lines[at.saturating_sub(3)..at]
+        .iter()
+        .any(|line| line.trim() == "#[test]");
+    marked
+        .then_some(())
+        .ok_or_else(|| format!("{path}: {name} is no test"))
 }
 
 /// File and name, if this names a case of the table.
 pub(crate) fn case(place: &str) -> Option<(&str, &str)> {
-    place.split_once(": ").filter(|(file, _)| file.ends_with(".txt"))
+    place
+        .split_once(": ")
+        .filter(|(file, _)| file.ends_with(".txt"))
 }
 
 fn has_case(root: &Path, file: &str, name: &str) -> Found<()> {
@@ -39,12 +47,16 @@ fn has_case(root: &Path, file: &str, name: &str) -> Found<()> {
     let text = fs::read_to_string(path).map_err(|error| format!("{file}: {error}"))?;
     let start = format!("{name}  ");
     let found = text.lines().any(|line| line.starts_with(&start));
-    found.then_some(()).ok_or_else(|| format!("{file} has no case {name:?}"))
+    found
+        .then_some(())
+        .ok_or_else(|| format!("{file} has no case {name:?}"))
 }
 
 /// The path and what stands after the first `::`.
 pub(crate) fn split(place: &str) -> Found<(&str, &str)> {
-    place.split_once("::").ok_or_else(|| format!("{place:?} is no path::item"))
+    place
+        .split_once("::")
+        .ok_or_else(|| format!("{place:?} is no path::item"))
 }
 
 fn find(lines: &[&str], item: &str) -> Option<Range<usize>> {
@@ -52,16 +64,31 @@ fn find(lines: &[&str], item: &str) -> Option<Range<usize>> {
         let at = lines.iter().position(|line| declares(line, item))?;
         return Some(at..end(lines, at));
     };
-    let blocks = lines.iter().enumerate().filter(|(_, line)| opens(line, owner));
+    let blocks = lines
+        .iter()
+        .enumerate()
+        .filter(|(_, line)| opens(line, owner));
     blocks.map(|(at, _)| at..end(lines, at)).find_map(|block| {
-        let inside = block.clone().skip(1).find(|&at| declares(lines[at], member) || holds(lines[at], member))?;
+        let inside = block
+            .clone()
+            .skip(1)
+            .find(|&at| declares(lines[at], member) || holds(lines[at], member))?;
         Some(inside..end(lines, inside))
     })
 }
 
 /// A line at the margin that begins an `impl`, `struct`, `enum` or `trait` of that name.
 fn opens(line: &str, owner: &str) -> bool {
-    let begins = ["impl", "pub struct", "struct", "pub enum", "enum", "pub trait", "pub(super) struct", "pub(crate) struct"];
+    let begins = [
+        "impl",
+        "pub struct",
+        "struct",
+        "pub enum",
+        "enum",
+        "pub trait",
+        "pub(super) struct",
+        "pub(crate) struct",
+    ];
     begins.iter().any(|word| line.starts_with(word)) && names(line, owner)
 }
 
@@ -69,7 +96,20 @@ fn opens(line: &str, owner: &str) -> bool {
 fn declares(line: &str, name: &str) -> bool {
     let line = line.trim_start();
     let mut rest = line;
-    for word in ["pub(super) ", "pub(crate) ", "pub ", "const fn ", "unsafe fn ", "fn ", "const ", "struct ", "enum ", "trait ", "static ", "mod "] {
+    for word in [
+        "pub(super) ",
+        "pub(crate) ",
+        "pub ",
+        "const fn ",
+        "unsafe fn ",
+        "fn ",
+        "const ",
+        "struct ",
+        "enum ",
+        "trait ",
+        "static ",
+        "mod ",
+    ] {
         rest = rest.strip_prefix(word).unwrap_or(rest);
     }
     rest.len() < line.len() && starts_with_name(rest, name)
@@ -83,7 +123,8 @@ fn holds(line: &str, name: &str) -> bool {
 }
 
 fn starts_with_name(text: &str, name: &str) -> bool {
-    text.strip_prefix(name).is_some_and(|rest| !rest.starts_with(is_name))
+    text.strip_prefix(name)
+        .is_some_and(|rest| !rest.starts_with(is_name))
 }
 
 /// The line has this name as a whole word.
@@ -158,7 +199,10 @@ fn read_on() {
 
     #[test]
     fn cases_are_told_from_tests() {
-        assert_eq!(case("frames.txt: ping, empty"), Some(("frames.txt", "ping, empty")));
+        assert_eq!(
+            case("frames.txt: ping, empty"),
+            Some(("frames.txt", "ping, empty"))
+        );
         assert_eq!(case("crates/a/src/b.rs::c"), None);
     }
 }

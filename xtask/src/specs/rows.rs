@@ -53,7 +53,9 @@ fn parse(rfc: &str, text: &str) -> Result<Vec<Row>> {
             rows.push(empty(rfc, place));
             continue;
         }
-        let row = rows.last_mut().ok_or(format!("{place}: a key before the first row"))?;
+        let row = rows
+            .last_mut()
+            .ok_or(format!("{place}: a key before the first row"))?;
         fill(row, line).map_err(|why| format!("{place}: {why}"))?;
     }
     for row in &rows {
@@ -85,9 +87,12 @@ fn fill(row: &mut Row, line: &str) -> std::result::Result<(), String> {
         "exception" => row.exception = Some(string(value)?),
         "test" => row.tests.push(string(value)?),
         "tests" => {
-            let list = value.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+            let list = value
+                .strip_prefix('[')
+                .and_then(|rest| rest.strip_suffix(']'));
             for item in list.ok_or("a list is written on one line")?.split("\", \"") {
-                row.tests.push(string(&format!("\"{}\"", item.trim_matches('"')))?);
+                row.tests
+                    .push(string(&format!("\"{}\"", item.trim_matches('"')))?);
             }
         }
         other => return Err(format!("no key is called {other:?}")),
@@ -96,7 +101,9 @@ fn fill(row: &mut Row, line: &str) -> std::result::Result<(), String> {
 }
 
 fn string(value: &str) -> std::result::Result<String, String> {
-    let inner = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    let inner = value
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'));
     match inner {
         Some(text) if !text.contains(['"', '\\']) => Ok(text.to_owned()),
         _ => Err(format!("{value} is no plain string")),
@@ -105,7 +112,9 @@ fn string(value: &str) -> std::result::Result<String, String> {
 
 fn complete(row: &Row) -> std::result::Result<(), String> {
     if row.section.is_empty() || row.says.is_empty() || !LEVELS.contains(&row.level.as_str()) {
-        return Err("section, level (MUST, MUST NOT, SHOULD, SHOULD NOT) and says are needed".into());
+        return Err(
+            "section, level (MUST, MUST NOT, SHOULD, SHOULD NOT) and says are needed".into(),
+        );
     }
     let kept = row.code.is_some() && !row.tests.is_empty();
     match (kept, &row.exception) {
@@ -125,20 +134,40 @@ mod tests {
     fn a_row_has_code_and_test_or_an_exception() {
         let rows = [
             ("code = \"a.rs::b\"\ntest = \"c.rs::d\"\n", true),
-            ("code = \"a.rs::b\"\ntests = [\"c.rs::d\", \"e.txt: f, g\"]\n", true),
+            (
+                "code = \"a.rs::b\"\ntests = [\"c.rs::d\", \"e.txt: f, g\"]\n",
+                true,
+            ),
             ("exception = \"because\"\n", true),
             ("code = \"a.rs::b\"\n", false),
             ("", false),
-            ("code = \"a.rs::b\"\ntest = \"c.rs::d\"\nexception = \"x\"\n", false),
+            (
+                "code = \"a.rs::b\"\ntest = \"c.rs::d\"\nexception = \"x\"\n",
+                false,
+            ),
             ("exception = 'single'\n", false),
             ("reason = \"x\"\n", false),
         ];
         for (rest, good) in rows {
-            assert_eq!(parse("rfc0", &format!("{ROW}{rest}")).is_ok(), good, "{rest}");
+            assert_eq!(
+                parse("rfc0", &format!("{ROW}{rest}")).is_ok(),
+                good,
+                "{rest}"
+            );
         }
-        let two = parse("rfc0", &format!("{ROW}code = \"a::b\"\ntests = [\"c\", \"d: e\"]\n")).unwrap();
+        let two = parse(
+            "rfc0",
+            &format!("{ROW}code = \"a::b\"\ntests = [\"c\", \"d: e\"]\n"),
+        )
+        .unwrap();
         assert_eq!(two[0].tests, ["c", "d: e"]);
         assert!(parse("rfc0", "section = \"1\"\n").is_err());
-        assert!(parse("rfc0", "[[row]]\nsection = \"1\"\nlevel = \"MAY\"\nsays = \"a\"\nexception = \"b\"\n").is_err());
+        assert!(
+            parse(
+                "rfc0",
+                "[[row]]\nsection = \"1\"\nlevel = \"MAY\"\nsays = \"a\"\nexception = \"b\"\n"
+            )
+            .is_err()
+        );
     }
 }
