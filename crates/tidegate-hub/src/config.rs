@@ -52,6 +52,7 @@ impl Default for HubConfig {
                     ping_interval: None,
                     ..Timeouts::default()
                 },
+                ..Config::default()
             }),
         }
     }

@@ -162,7 +162,10 @@ mod tests {
             (b"\x0f\xa0bye", Ok((Some(4000), "bye"))),
             (b"\x03\xee", Err(ProtocolError::BadCloseCode { code: 1006 })),
             (b"\x00\x00", Err(ProtocolError::BadCloseCode { code: 0 })),
-            (b"\x03\xe8\xed\xa0\x80", Err(ProtocolError::CloseReasonNotUtf8)),
+            (
+                b"\x03\xe8\xed\xa0\x80",
+                Err(ProtocolError::CloseReasonNotUtf8),
+            ),
         ];
         for (body, expected) in rows {
             let got = CloseFrame::parse(body).map(|c| (c.code.map(CloseCode::get), c.reason));

@@ -1,5 +1,6 @@
 //! Limits and timeouts of a connection: what each means, its default and what it costs.
 
+use crate::deflate::DeflateConfig;
 use std::time::Duration;
 
 /// What a connection may take and how long it may wait. Shared by all connections of a kind (`Arc`).
@@ -9,6 +10,8 @@ pub struct Config {
     pub limits: Limits,
     /// Waits.
     pub timeouts: Timeouts,
+    /// Compression. Default: off.
+    pub deflate: DeflateConfig,
 }
 
 /// Sizes and counts; each is enforced before memory is spent.

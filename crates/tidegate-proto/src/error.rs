@@ -51,6 +51,10 @@ pub enum ProtocolError {
     CloseReasonNotUtf8,
     /// The message is longer than [`crate::Limits::max_message_size`].
     MessageTooBig,
+    /// A compressed message is no deflate stream, or stops in the middle of one (RFC 7692 §7.2.2).
+    DeflateCorrupt,
+    /// A compressed message inflates to more than [`crate::DeflateConfig::max_ratio`] times its length.
+    InflatesTooMuch,
     /// The message has more fragments than [`crate::Limits::max_fragments`].
     TooManyFragments,
     /// More control frames than the budget of [`crate::Limits`] allows.
@@ -67,10 +71,10 @@ impl ProtocolError {
     /// The close code that tells the peer (§7.4.1).
     pub const fn close_code(self) -> CloseCode {
         match self {
-            ProtocolError::TextNotUtf8 | ProtocolError::CloseReasonNotUtf8 => {
-                CloseCode::INVALID_PAYLOAD
-            }
-            ProtocolError::MessageTooBig => CloseCode::TOO_BIG,
+            ProtocolError::TextNotUtf8
+            | ProtocolError::CloseReasonNotUtf8
+            | ProtocolError::DeflateCorrupt => CloseCode::INVALID_PAYLOAD,
+            ProtocolError::MessageTooBig | ProtocolError::InflatesTooMuch => CloseCode::TOO_BIG,
             ProtocolError::TooManyFragments | ProtocolError::ControlFlood => CloseCode::POLICY,
             ProtocolError::SlowConsumer => CloseCode::TRY_AGAIN,
             ProtocolError::Unresponsive | ProtocolError::CloseTimeout => CloseCode::GOING_AWAY,
@@ -99,6 +103,8 @@ impl fmt::Display for ProtocolError {
             ProtocolError::BadCloseCode { code } => write!(f, "close code {code} is not allowed"),
             ProtocolError::CloseReasonNotUtf8 => f.write_str("close reason is not UTF-8"),
             ProtocolError::MessageTooBig => f.write_str("message too big"),
+            ProtocolError::DeflateCorrupt => f.write_str("compressed message is corrupt"),
+            ProtocolError::InflatesTooMuch => f.write_str("compressed message inflates too much"),
             ProtocolError::TooManyFragments => f.write_str("too many fragments"),
             ProtocolError::ControlFlood => f.write_str("too many control frames"),
             ProtocolError::Unresponsive => f.write_str("no sign of life"),

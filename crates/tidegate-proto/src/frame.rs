@@ -220,7 +220,11 @@ mod tests {
                     let n = header.encode(&mut bytes);
                     assert_eq!(FrameHeader::parse(&bytes), Ok(Some((header, n))));
                     for cut in 0..n {
-                        assert_eq!(FrameHeader::parse(&bytes[..cut]), Ok(None), "{len} at {cut}");
+                        assert_eq!(
+                            FrameHeader::parse(&bytes[..cut]),
+                            Ok(None),
+                            "{len} at {cut}"
+                        );
                     }
                 }
             }
@@ -236,17 +240,44 @@ mod tests {
             (b"\x83", ReservedOpCode { code: 3 }),
             (b"\x8B", ReservedOpCode { code: 11 }),
             (b"\x8F", ReservedOpCode { code: 15 }),
-            (b"\x09", FragmentedControl { opcode: OpCode::Ping }),
-            (b"\x08", FragmentedControl { opcode: OpCode::Close }),
-            (b"\x89\x7E", ControlTooLong { opcode: OpCode::Ping }),
-            (b"\x8A\xFF", ControlTooLong { opcode: OpCode::Pong }),
+            (
+                b"\x09",
+                FragmentedControl {
+                    opcode: OpCode::Ping,
+                },
+            ),
+            (
+                b"\x08",
+                FragmentedControl {
+                    opcode: OpCode::Close,
+                },
+            ),
+            (
+                b"\x89\x7E",
+                ControlTooLong {
+                    opcode: OpCode::Ping,
+                },
+            ),
+            (
+                b"\x8A\xFF",
+                ControlTooLong {
+                    opcode: OpCode::Pong,
+                },
+            ),
             (b"\x82\x7E\x00\x7D", LengthNotMinimal),
-            (b"\x82\x7F\x00\x00\x00\x00\x00\x00\xFF\xFF", LengthNotMinimal),
+            (
+                b"\x82\x7F\x00\x00\x00\x00\x00\x00\xFF\xFF",
+                LengthNotMinimal,
+            ),
             (b"\x82\x7F\x80\x00\x00\x00\x00\x00\x00\x00", LengthTooLarge),
         ];
         for (bytes, error) in rows {
             assert_eq!(FrameHeader::parse(bytes), Err(*error), "{bytes:02x?}");
-            assert_eq!(FrameHeader::parse(&bytes[..bytes.len() - 1]), Ok(None), "{bytes:02x?}");
+            assert_eq!(
+                FrameHeader::parse(&bytes[..bytes.len() - 1]),
+                Ok(None),
+                "{bytes:02x?}"
+            );
         }
     }
 }

@@ -32,6 +32,7 @@
 pub mod close;
 pub mod config;
 pub mod connection;
+pub mod deflate;
 pub mod endpoint;
 pub mod error;
 pub mod frame;
@@ -43,9 +44,10 @@ pub mod utf8;
 pub use close::{CloseCode, Closed, Side};
 pub use config::{Config, HeadLimits, Limits, Timeouts};
 pub use connection::{
-    Connection, Encoded, Event, Incoming, Level, Message, Outbox, Payload, Resources, Role, Text,
-    Transport,
+    Connection, Encoded, Event, Incoming, Level, Message, MessageKind, Outbox, Part, Payload,
+    Piece, Resources, Role, StreamMisuse, Streaming, Text, Transport,
 };
+pub use deflate::{Deflate, DeflateConfig, Negotiated};
 pub use endpoint::{
     Accept, Direction, Endpoint, EndpointConfig, Handler, MailboxFull, Opening, Outboxes, PeerId,
     PeerInfo, Post, Rejection, TimerId, Wire, WorkerId,

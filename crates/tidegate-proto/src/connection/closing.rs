@@ -18,9 +18,14 @@ use crate::time::Time;
 pub(super) enum Phase {
     Open,
     /// We sent Close and wait for the peer's until the deadline.
-    CloseSent { code: CloseCode, deadline: Time },
+    CloseSent {
+        code: CloseCode,
+        deadline: Time,
+    },
     /// Over. Once all is written the transport is half closed; at the deadline it is dropped.
-    Ended { deadline: Time },
+    Ended {
+        deadline: Time,
+    },
     /// Nothing can or need be sent: the transport is to be dropped now.
     Dead,
 }

@@ -82,7 +82,10 @@ mod tests {
         assert_eq!(keepalive.due(at(25), &timeouts), Due::Ping);
         keepalive.heard(at(30));
         assert_eq!(keepalive.deadline(&timeouts), Some(at(55)));
-        let off = Timeouts { ping_interval: None, ..timeouts };
+        let off = Timeouts {
+            ping_interval: None,
+            ..timeouts
+        };
         assert_eq!(keepalive.deadline(&off), None);
         assert_eq!(keepalive.due(at(1_000), &off), Due::Nothing);
         assert_eq!(keepalive.last_heard.since(at(0)), Duration::from_secs(30));

@@ -1,5 +1,6 @@
 //! Messages as they are received: borrowed from the read buffer when they came whole, owned when assembled.
 
+use super::extras::MessageKind;
 use std::fmt;
 use std::ops::Deref;
 
@@ -48,6 +49,66 @@ impl fmt::Debug for Message<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = if self.is_text() { "text" } else { "binary" };
         write!(f, "Message({kind}, {} B)", self.as_bytes().len())
+    }
+}
+
+/// A piece of a message that is received in parts.
+pub struct Piece<'a> {
+    pub(super) kind: MessageKind,
+    pub(super) first: bool,
+    pub(super) last: bool,
+    pub(super) octets: PieceOctets<'a>,
+}
+
+pub(super) enum PieceOctets<'a> {
+    Lent(&'a [u8]),
+    Owned(Vec<u8>),
+}
+
+impl Piece<'_> {
+    /// The piece as a handler sees it.
+    pub fn part(&self) -> Part<'_> {
+        Part {
+            kind: self.kind,
+            first: self.first,
+            last: self.last,
+            bytes: match &self.octets {
+                PieceOctets::Lent(octets) => octets,
+                PieceOctets::Owned(octets) => octets,
+            },
+        }
+    }
+}
+
+impl fmt::Debug for Piece<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.part().fmt(f)
+    }
+}
+
+/// A part of a message that is too long to be handed over whole. The parts of a message come in order and
+/// without another message between them; their sizes mean nothing.
+#[derive(Clone, Copy)]
+pub struct Part<'a> {
+    /// Text or binary, the same in all parts of a message.
+    pub kind: MessageKind,
+    /// The message begins here.
+    pub first: bool,
+    /// The message ends here. Until this has come it may yet turn out to break a rule.
+    pub last: bool,
+    /// The octets. Of text they are UTF-8 so far, but a character may be cut between two parts.
+    pub bytes: &'a [u8],
+}
+
+impl fmt::Debug for Part<'_> {
+    /// Length only: payloads do not belong in logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Part")
+            .field("kind", &self.kind)
+            .field("first", &self.first)
+            .field("last", &self.last)
+            .field("len", &self.bytes.len())
+            .finish()
     }
 }
 

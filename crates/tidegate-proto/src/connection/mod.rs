@@ -4,28 +4,35 @@
 //! application asks. Events are pulled, so that nothing slips past a close verdict in the same read.
 
 mod closing;
+mod compression;
 mod encoded;
+mod extras;
 mod keepalive;
 mod message;
 mod outbox;
 mod receiver;
 mod resources;
+mod sender;
 #[cfg(test)]
 pub(crate) mod tests;
 
 pub use encoded::Encoded;
-pub use message::{Incoming, Message, Payload, Text};
+pub use extras::{MessageKind, StreamMisuse, Streaming};
+pub use message::{Incoming, Message, Part, Payload, Piece, Text};
 pub use outbox::{Level, Outbox};
 pub use resources::Resources;
 
 use crate::close::{CloseCode, CloseFrame, Closed, Side, truncate_reason};
 use crate::config::{Config, Limits};
+use crate::deflate::Negotiated;
 use crate::error::ProtocolError;
 use crate::frame::{FrameHeader, MAX_CONTROL_PAYLOAD, MAX_HEADER, OpCode};
 use crate::time::Time;
 use closing::Phase;
+use compression::Compression;
+use extras::Extras;
 use keepalive::{Due, Keepalive};
-use receiver::{Control, Received, Receiver};
+use receiver::{Control, Received, Receiver, Rules};
 use std::io::IoSlice;
 use std::sync::Arc;
 
@@ -48,6 +55,8 @@ pub enum Role {
 pub enum Event<'a> {
     /// A whole message.
     Message(Message<'a>),
+    /// A part of a long one; only after [`Connection::set_streaming`].
+    Part(Piece<'a>),
     /// The end; said once, and nothing follows.
     Closed(Closed),
 }
@@ -75,6 +84,7 @@ pub struct Connection {
     keepalive: Keepalive,
     budget: ControlBudget,
     pongs: Pongs,
+    extras: Option<Box<Extras>>,
 }
 
 /// Pongs among the waiting octets, since the outbox was last empty.
@@ -126,7 +136,36 @@ impl Connection {
             keepalive: Keepalive::new(now),
             budget: ControlBudget::new(&config.limits, now),
             pongs: Pongs::default(),
+            extras: None,
             config,
+        }
+    }
+
+    /// The handshake agreed on compression. Call before the first octet of a frame; the modes and limits
+    /// are those of [`Config::deflate`].
+    pub fn set_deflate(&mut self, negotiated: Negotiated, resources: &mut Resources) {
+        let compression = Compression::new(negotiated, self.role, &self.config.deflate, resources);
+        self.extras.get_or_insert_default().compression = Some(compression);
+    }
+
+    /// What was agreed on compression; `None` when there is none.
+    pub fn deflate(&self) -> Option<Negotiated> {
+        let compression = self.extras.as_ref()?.compression.as_ref()?;
+        Some(compression.negotiated())
+    }
+
+    /// From now on long messages are received in parts, as [`Event::Part`]. Call before the first octet
+    /// of a frame.
+    pub fn set_streaming(&mut self, streaming: Streaming) {
+        self.extras.get_or_insert_default().streaming = Some(streaming);
+    }
+
+    /// Gives back the codecs of [`crate::Deflate::Dedicated`], say because the peer will be quiet for a
+    /// while. The next message begins a new context; what the peer may refer to is kept as plain octets.
+    /// Called by itself when a ping finds the codecs unused since the one before.
+    pub fn release_codecs(&mut self, resources: &mut Resources) {
+        if let Some(compression) = self.compression() {
+            compression.release(resources);
         }
     }
 
@@ -147,13 +186,16 @@ impl Connection {
                 *input = &mut [];
                 return None;
             }
-            let (limits, discard) = (&self.config.limits, !self.phase.is_open());
-            let received =
-                self.receiver
-                    .receive(self.role, limits, discard, input, resources);
-            match received {
+            let mut rules = Rules::new(
+                self.role,
+                &self.config,
+                !self.phase.is_open(),
+                self.extras.as_deref_mut(),
+            );
+            match self.receiver.receive(&mut rules, input, resources) {
                 Ok(None) => return None,
                 Ok(Some(Received::Message(message))) => return Some(Event::Message(message)),
+                Ok(Some(Received::Piece(piece))) => return Some(Event::Part(piece)),
                 Ok(Some(Received::Control(control))) => {
                     if let Some(closed) = self.control(now, control, resources) {
                         return Some(Event::Closed(closed));
@@ -167,6 +209,10 @@ impl Connection {
 
     /// Queues a message. Everything but [`Level::Low`] and [`Level::High`] means that it was not queued.
     pub fn send(&mut self, frame: &Encoded, resources: &mut Resources) -> Level {
+        if self.extras.is_some() {
+            let (opcode, payload) = (frame.opcode(), frame.payload());
+            return self.send_with_extras(opcode, payload, Some(frame), resources);
+        }
         if self.role == Role::Client {
             return self.send_message(frame.opcode(), frame.payload(), resources);
         }
@@ -188,7 +234,11 @@ impl Connection {
     }
 
     /// Sends back what came, with its kind.
-    pub(crate) fn send_incoming(&mut self, message: &Incoming<'_>, resources: &mut Resources) -> Level {
+    pub(crate) fn send_incoming(
+        &mut self,
+        message: &Incoming<'_>,
+        resources: &mut Resources,
+    ) -> Level {
         let opcode = match message {
             Incoming::Text(_) => OpCode::Text,
             Incoming::Binary(_) => OpCode::Binary,
@@ -197,10 +247,12 @@ impl Connection {
     }
 
     /// Begins the closing handshake (§7.1.2): what is queued goes first, then the Close. A reason longer
-    /// than 123 bytes is cut. Does nothing when the connection is closing already.
+    /// than 123 bytes is cut. Does nothing when the connection is closing already. A message in parts that
+    /// is not finished stays a torso, and what waits behind it is dropped.
     pub fn close(&mut self, now: Time, code: CloseCode, reason: &str, resources: &mut Resources) {
         if self.phase.is_open() {
             self.push_close(Some(code), reason, resources);
+            self.drop_outgoing(resources);
             self.phase = Phase::close_sent(code, now, &self.config.timeouts);
         }
     }
@@ -211,7 +263,7 @@ impl Connection {
         if self.phase.is_open() {
             self.push_close(Some(code), &error.to_string(), resources);
         }
-        self.receiver.abandon(resources);
+        self.abandon(resources);
         self.phase = Phase::ended(now, &self.config.timeouts);
         self.flushed_if_empty(now);
         Closed {
@@ -228,7 +280,7 @@ impl Connection {
     pub fn handle_eof(&mut self, now: Time, resources: &mut Resources) -> Option<Closed> {
         let ended = Phase::ended(now, &self.config.timeouts);
         let phase = std::mem::replace(&mut self.phase, ended);
-        self.receiver.abandon(resources);
+        self.abandon(resources);
         self.flushed_if_empty(now);
         phase.cut()
     }
@@ -237,7 +289,7 @@ impl Connection {
     /// was not said before.
     pub fn handle_end(&mut self, resources: &mut Resources) -> Option<Closed> {
         let phase = std::mem::replace(&mut self.phase, Phase::Dead);
-        self.receiver.abandon(resources);
+        self.abandon(resources);
         self.outbox.clear(resources);
         phase.cut()
     }
@@ -248,6 +300,9 @@ impl Connection {
             Phase::Open => match self.keepalive.due(now, &self.config.timeouts) {
                 Due::Nothing => None,
                 Due::Ping => {
+                    if let Some(compression) = self.compression() {
+                        compression.passed(resources);
+                    }
                     self.push_frame(OpCode::Ping, b"", resources);
                     None
                 }
@@ -378,7 +433,7 @@ impl Connection {
                 }
             }
         };
-        self.receiver.abandon(resources);
+        self.abandon(resources);
         self.phase = Phase::ended(now, &self.config.timeouts);
         self.flushed_if_empty(now);
         closed
@@ -399,6 +454,9 @@ impl Connection {
     }
 
     fn send_message(&mut self, opcode: OpCode, payload: &[u8], resources: &mut Resources) -> Level {
+        if self.extras.is_some() {
+            return self.send_with_extras(opcode, payload, None, resources);
+        }
         if let Some(refused) = self.refuses(payload.len() + MAX_HEADER) {
             return refused;
         }
@@ -411,12 +469,13 @@ impl Connection {
         if !self.phase.is_open() {
             return Some(Level::Gone);
         }
-        let full = self.outbox.len() + len > self.config.limits.outbox && !self.outbox.is_empty();
+        let waiting = self.outbox.len() + self.deferred();
+        let full = waiting + len > self.config.limits.outbox && waiting > 0;
         full.then_some(Level::Full)
     }
 
     fn level(&mut self) -> Level {
-        if self.outbox.len() > self.config.limits.outbox_high {
+        if self.outbox.len() + self.deferred() > self.config.limits.outbox_high {
             self.outbox.mark_high();
             return Level::High;
         }
@@ -441,20 +500,22 @@ impl Connection {
         self.push_frame(OpCode::Close, &body[..len], resources);
     }
 
-    /// Queues a frame whatever the limits say; a client's is masked with a fresh key.
+    /// Queues a frame whatever the limits say.
     fn push_frame(&mut self, opcode: OpCode, payload: &[u8], resources: &mut Resources) {
-        let mut header = FrameHeader::new(opcode, payload.len() as u64);
-        let mut octets = [0; MAX_HEADER];
-        if self.role == Role::Server {
-            let len = header.encode(&mut octets);
-            self.outbox.push(&octets[..len], payload, resources);
-            return;
+        let header = FrameHeader::new(opcode, payload.len() as u64);
+        sender::push(self.role, &mut self.outbox, header, payload, resources);
+    }
+
+    /// No message comes or goes any more: forgets unfinished ones, gives codecs and buffers back.
+    fn abandon(&mut self, resources: &mut Resources) {
+        self.receiver.abandon(resources);
+        self.drop_outgoing(resources);
+        if let Some(compression) = self.compression() {
+            compression.close(resources);
         }
-        //= rfc6455#5.3  each frame gets a new key that cannot be predicted.
-        let mask = resources.mask_key();
-        header.mask = Some(mask);
-        let len = header.encode(&mut octets);
-        self.outbox
-            .push_masked(&octets[..len], payload, mask, resources);
+    }
+
+    fn compression(&mut self) -> Option<&mut Compression> {
+        self.extras.as_mut()?.compression.as_mut()
     }
 }

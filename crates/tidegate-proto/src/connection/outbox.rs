@@ -3,11 +3,12 @@
 //! An empty outbox is one null pointer. Copying small frames together and sending them at once costs half
 //! of a vectored write of the pieces; from [`SHARE_FROM`] bytes on a frame is shared instead.
 
-use super::encoded::Encoded;
+use super::encoded::{Deflated, Encoded};
 use super::resources::Resources;
 use crate::mask::{MaskKey, apply_mask};
 use std::collections::VecDeque;
 use std::io::IoSlice;
+use std::sync::Arc;
 
 /// From this size on a shared frame is not copied.
 const SHARE_FROM: usize = 16 << 10;
@@ -32,6 +33,7 @@ pub(super) struct Queue {
 enum Segment {
     Own(Vec<u8>),
     Shared(Encoded),
+    Deflated(Arc<Deflated>),
 }
 
 impl Segment {
@@ -39,6 +41,7 @@ impl Segment {
         match self {
             Segment::Own(octets) => octets,
             Segment::Shared(frame) => frame.octets(),
+            Segment::Deflated(frame) => frame.octets(),
         }
     }
 }
@@ -109,15 +112,36 @@ impl Outbox {
     /// Appends a shared frame: by reference when it is large or alone, else copied to its neighbours.
     pub(super) fn push_shared(&mut self, frame: &Encoded, resources: &mut Resources) {
         let queue = self.queue(resources);
-        let len = frame.octets().len();
-        if len >= SHARE_FROM || queue.segments.is_empty() {
-            queue.segments.push_back(Segment::Shared(frame.clone()));
-        } else {
-            queue
-                .own_buffer(len, resources)
-                .extend_from_slice(frame.octets());
-        }
-        queue.bytes += len;
+        queue.push_shared(frame.octets(), resources, || Segment::Shared(frame.clone()));
+    }
+
+    /// The same for a deflated frame.
+    pub(super) fn push_deflated(&mut self, frame: &Arc<Deflated>, resources: &mut Resources) {
+        let queue = self.queue(resources);
+        queue.push_shared(frame.octets(), resources, || {
+            Segment::Deflated(frame.clone())
+        });
+    }
+
+    /// Appends what waits in `other`.
+    pub(super) fn append(&mut self, other: Outbox, resources: &mut Resources) {
+        let Some(mut tail) = other.0 else { return };
+        debug_assert_eq!(tail.written, 0, "nothing was written from it");
+        let queue = self.queue(resources);
+        queue.bytes += tail.bytes;
+        queue.segments.append(&mut tail.segments);
+        tail.reset(resources);
+        resources.recycle_queue(tail);
+    }
+
+    /// Capacity of the buffers it holds, shared frames not counted.
+    pub(crate) fn capacity(&self) -> usize {
+        let segments = self.0.iter().flat_map(|queue| &queue.segments);
+        let own = |segment: &Segment| match segment {
+            Segment::Own(octets) => octets.capacity(),
+            Segment::Shared(_) | Segment::Deflated(_) => 0,
+        };
+        segments.map(own).sum()
     }
 
     /// Fills `slices` from the front; returns how many were filled.
@@ -160,6 +184,21 @@ impl Outbox {
 }
 
 impl Queue {
+    fn push_shared(
+        &mut self,
+        octets: &[u8],
+        resources: &mut Resources,
+        reference: impl FnOnce() -> Segment,
+    ) {
+        if octets.len() >= SHARE_FROM || self.segments.is_empty() {
+            self.segments.push_back(reference());
+        } else {
+            self.own_buffer(octets.len(), resources)
+                .extend_from_slice(octets);
+        }
+        self.bytes += octets.len();
+    }
+
     /// The contiguous buffer to append `len` octets to.
     fn own_buffer(&mut self, len: usize, resources: &mut Resources) -> &mut Vec<u8> {
         self.copy_lone_shared(resources);
@@ -182,12 +221,14 @@ impl Queue {
         if self.segments.len() != 1 || self.written != 0 {
             return;
         }
-        let Some(Segment::Shared(frame)) = self.segments.front() else {
-            return;
+        let octets = match self.segments.front() {
+            Some(Segment::Shared(frame)) => frame.octets(),
+            Some(Segment::Deflated(frame)) => frame.octets(),
+            _ => return,
         };
-        if frame.octets().len() < SHARE_FROM {
+        if octets.len() < SHARE_FROM {
             let mut buffer = resources.take_buffer(LEAST_BUFFER);
-            buffer.extend_from_slice(frame.octets());
+            buffer.extend_from_slice(octets);
             self.segments[0] = Segment::Own(buffer);
         }
     }

@@ -1,21 +1,83 @@
 //! From octets to frames to messages; knows nothing of sending or closing.
 //!
 //! A frame that lies whole in the input is unmasked in place and lent out from there. Only what is cut by
-//! a read or sent in fragments is assembled in a buffer of its own.
+//! a read, sent in fragments or compressed is assembled in a buffer of its own. Where streaming is on, a
+//! long message is not assembled but handed out piece by piece.
 
 use super::Role;
-use super::message::Message;
+use super::compression::Compression;
+use super::extras::{Extras, MessageKind, Streaming};
+use super::message::{Message, Piece, PieceOctets};
 use super::resources::Resources;
-use crate::config::{FRAGMENT_OVERHEAD, Limits};
+use crate::config::{Config, FRAGMENT_OVERHEAD};
+use crate::deflate::{Bounds, Inflating};
 use crate::error::ProtocolError;
 use crate::frame::{FrameHeader, MAX_CONTROL_PAYLOAD, MAX_HEADER, OpCode};
 use crate::mask::{MaskKey, apply_mask};
 use crate::utf8::Utf8Decoder;
 
+/// Longest piece of an inflated message.
+const PIECE: usize = 16 << 10;
+/// A stream may have one more fragment than [`crate::Limits::max_fragments`] for so many bytes.
+const BYTES_PER_FRAGMENT: u64 = 64;
+
 /// What the receiver found next.
 pub(super) enum Received<'a> {
     Message(Message<'a>),
+    Piece(Piece<'a>),
     Control(Control),
+}
+
+/// What holds for the connection that receives.
+pub(super) struct Rules<'r> {
+    role: Role,
+    config: &'r Config,
+    /// Data frames are passed over unread.
+    discard: bool,
+    compression: Option<&'r mut Compression>,
+    streaming: Option<Streaming>,
+}
+
+impl<'r> Rules<'r> {
+    pub(super) fn new(
+        role: Role,
+        config: &'r Config,
+        discard: bool,
+        extras: Option<&'r mut Extras>,
+    ) -> Rules<'r> {
+        let (compression, streaming) = match extras {
+            None => (None, None),
+            Some(extras) => (extras.compression.as_mut(), extras.streaming),
+        };
+        Rules {
+            role,
+            config,
+            discard,
+            compression,
+            streaming,
+        }
+    }
+
+    /// The longest message that is delivered whole.
+    fn whole(&self) -> usize {
+        match &self.streaming {
+            None => self.config.limits.max_message_size,
+            Some(streaming) => streaming.whole(self.config),
+        }
+    }
+
+    /// The longest message.
+    fn longest(&self) -> u64 {
+        match &self.streaming {
+            None => self.config.limits.max_message_size as u64,
+            Some(streaming) => streaming.limit(),
+        }
+    }
+
+    //= rfc7692#6.1  RSV1 says "compressed" on the first frame of a message; elsewhere it has no meaning.
+    fn allows_rsv1(&self, opcode: OpCode) -> bool {
+        self.compression.is_some() && matches!(opcode, OpCode::Text | OpCode::Binary)
+    }
 }
 
 /// A whole control frame, unmasked.
@@ -54,9 +116,15 @@ struct Assembly {
     octets: Vec<u8>,
     utf8: Option<Utf8Decoder>,
     fragments: u32,
-    /// Payload and overhead charged against the message limit.
-    charged: u64,
+    /// Payload as it came on the wire, compressed or not, announced so far.
+    announced: u64,
     frame: Option<Frame>,
+    /// It is compressed.
+    inflating: Option<Box<Inflating>>,
+    /// It is handed out in pieces.
+    streamed: bool,
+    /// Its first piece was handed out.
+    begun: bool,
 }
 
 /// The data frame whose payload is arriving.
@@ -64,6 +132,11 @@ struct Frame {
     fin: bool,
     mask: MaskKey,
     missing: u64,
+    /// Of the octets at the front of the input: so many are unmasked, though not taken yet.
+    unmasked: usize,
+    /// And so many the inflater has had. At least one octet is kept back until all of the output has been
+    /// fetched, so that the driver comes again.
+    fed: usize,
 }
 
 impl Receiver {
@@ -71,13 +144,11 @@ impl Receiver {
     /// the input is used up. With `discard`, data frames are passed over unread.
     pub(super) fn receive<'a>(
         &mut self,
-        role: Role,
-        limits: &Limits,
-        discard: bool,
+        rules: &mut Rules<'_>,
         input: &mut &'a mut [u8],
         resources: &mut Resources,
     ) -> Result<Option<Received<'a>>, ProtocolError> {
-        if discard {
+        if rules.discard {
             self.discard_open_frame(resources);
         }
         while !input.is_empty() {
@@ -88,29 +159,29 @@ impl Receiver {
                     return Ok(Some(Received::Control(control)));
                 }
             } else if self.frame_is_open() {
-                if let Some(message) = self.continue_message(input, resources)? {
-                    return Ok(Some(Received::Message(message)));
+                if let Some(received) = self.continue_message(rules, input, resources)? {
+                    return Ok(Some(received));
                 }
             } else {
                 let Some(header) = self.header(input)? else {
                     return Ok(None);
                 };
-                let mask = judge_mask(role, &header)?;
+                let mask = judge_mask(rules.role, &header)?;
                 //= rfc6455#5.2  RSV1 must be 0 unless an extension gave it a meaning.
-                if header.rsv1 {
+                if header.rsv1 && !rules.allows_rsv1(header.opcode) {
                     return Err(ProtocolError::ReservedBits);
                 }
                 if header.opcode.is_control() {
                     if let Some(control) = self.begin_control(&header, mask, input) {
                         return Ok(Some(Received::Control(control)));
                     }
-                } else if discard {
+                } else if rules.discard {
                     //= rfc6455#5.5.1  data may still arrive after our Close; read on, deliver nothing.
                     self.skip = header.len;
-                } else if let Some(message) =
-                    self.begin_data(&header, mask, limits, input, resources)?
+                } else if let Some(received) =
+                    self.begin_data(&header, mask, rules, input, resources)?
                 {
-                    return Ok(Some(Received::Message(message)));
+                    return Ok(Some(received));
                 }
             }
         }
@@ -121,7 +192,7 @@ impl Receiver {
     pub(super) fn abandon(&mut self, resources: &mut Resources) {
         self.control = None;
         if let Some(message) = self.message.take() {
-            resources.recycle(message.octets);
+            message.dismantle(resources);
         }
     }
 
@@ -132,8 +203,8 @@ impl Receiver {
     /// What is missing of the open frame will be skipped, and its message forgotten.
     fn discard_open_frame(&mut self, resources: &mut Resources) {
         if let Some(message) = self.message.take() {
-            self.skip = message.frame.map_or(0, |frame| frame.missing);
-            resources.recycle(message.octets);
+            self.skip = message.frame.as_ref().map_or(0, |frame| frame.missing);
+            message.dismantle(resources);
         }
     }
 
@@ -205,10 +276,10 @@ impl Receiver {
         &mut self,
         header: &FrameHeader,
         mask: MaskKey,
-        limits: &Limits,
+        rules: &mut Rules<'_>,
         input: &mut &'a mut [u8],
         resources: &mut Resources,
-    ) -> Result<Option<Message<'a>>, ProtocolError> {
+    ) -> Result<Option<Received<'a>>, ProtocolError> {
         match (&self.message, header.opcode) {
             //= rfc6455#5.4  a continuation needs a message to continue; a new message must wait for its end.
             (None, OpCode::Continuation) => return Err(ProtocolError::OrphanContinuation),
@@ -217,50 +288,89 @@ impl Receiver {
             }
             _ => {}
         }
-        if self.message.is_none() {
-            if header.len > limits.max_message_size as u64 {
-                return Err(ProtocolError::MessageTooBig);
-            }
-            if header.fin && header.len <= input.len() as u64 {
+        if self.message.is_none() && !header.rsv1 {
+            let is_whole = header.fin && header.len <= input.len() as u64;
+            if is_whole && header.len <= rules.whole() as u64 {
                 let payload = take(input, header.len as usize);
                 return whole_message(header.opcode, mask, payload).map(Some);
             }
         }
-        let message = self.message.get_or_insert_with(|| {
-            Box::new(Assembly {
-                octets: Vec::new(),
-                utf8: (header.opcode == OpCode::Text).then(Utf8Decoder::default),
-                fragments: 0,
-                charged: 0,
-                frame: None,
-            })
-        });
-        message.charge(header, limits)?;
+        let message = self
+            .message
+            .get_or_insert_with(|| Box::new(Assembly::new(header, rules, resources)));
+        message.charge(header, rules)?;
         message.frame = Some(Frame {
             fin: header.fin,
             mask,
             missing: header.len,
+            unmasked: 0,
+            fed: 0,
         });
         // An empty frame ends here; others when their last octet comes.
-        self.continue_message(input, resources)
+        self.continue_message(rules, input, resources)
     }
 
-    /// Takes what has come of the open frame; the message, when this was its last octet.
+    /// Takes what has come of the open frame; the message, when this was its last octet, or its next piece.
     fn continue_message<'a>(
         &mut self,
+        rules: &mut Rules<'_>,
         input: &mut &'a mut [u8],
         resources: &mut Resources,
-    ) -> Result<Option<Message<'a>>, ProtocolError> {
+    ) -> Result<Option<Received<'a>>, ProtocolError> {
         let message = self.message.as_mut().expect("a frame is open");
-        if !message.take_payload(input, resources)? {
+        let progress = if message.inflating.is_some() {
+            message.inflate(rules, input, resources)?
+        } else if message.streamed {
+            return self.continue_stream(input);
+        } else {
+            message.take_payload(input, resources)?
+        };
+        match progress {
+            Progress::None => Ok(None),
+            Progress::Piece => {
+                let octets = std::mem::take(&mut message.octets);
+                let octets = PieceOctets::Owned(octets);
+                Ok(Some(Received::Piece(message.piece(octets, false))))
+            }
+            Progress::Complete => {
+                let message = self.message.take().expect("a frame is open");
+                message.complete(rules, resources).map(Some)
+            }
+        }
+    }
+
+    /// Hands out what has come of a message in pieces that is not compressed.
+    fn continue_stream<'a>(
+        &mut self,
+        input: &mut &'a mut [u8],
+    ) -> Result<Option<Received<'a>>, ProtocolError> {
+        let message = self.message.as_mut().expect("a frame is open");
+        // What was assembled before the message proved to be long goes first.
+        if !message.octets.is_empty() {
+            let octets = PieceOctets::Owned(std::mem::take(&mut message.octets));
+            return Ok(Some(Received::Piece(message.piece(octets, false))));
+        }
+        let frame = message.frame.as_mut().expect("a frame is open");
+        let octets = take(input, clamp(frame.missing, input.len()));
+        frame.mask = apply_mask(frame.mask, octets);
+        frame.missing -= octets.len() as u64;
+        if let Some(utf8) = &mut message.utf8 {
+            utf8.feed(octets)?;
+        }
+        let mut last = false;
+        if frame.missing == 0 {
+            last = frame.fin;
+            message.frame = None;
+        }
+        if octets.is_empty() && !last {
             return Ok(None);
         }
-        let message = self.message.take().expect("a frame is open");
-        if let Some(utf8) = message.utf8 {
-            utf8.finish()?;
-            return Ok(Some(Message::AssembledText(message.octets)));
+        let piece = message.piece(PieceOctets::Lent(octets), last);
+        if last {
+            message.utf8.unwrap_or_default().finish()?;
+            self.message = None;
         }
-        Ok(Some(Message::AssembledBinary(message.octets)))
+        Ok(Some(Received::Piece(piece)))
     }
 }
 
@@ -279,32 +389,73 @@ impl PartialControl {
     }
 }
 
+/// What taking a payload has brought.
+enum Progress {
+    /// More octets are needed.
+    None,
+    /// What has been assembled is to be handed out.
+    Piece,
+    /// The message is complete.
+    Complete,
+}
+
 impl Assembly {
+    fn new(header: &FrameHeader, rules: &mut Rules<'_>, resources: &mut Resources) -> Assembly {
+        let compression = rules.compression.as_mut().filter(|_| header.rsv1);
+        Assembly {
+            octets: Vec::new(),
+            utf8: (header.opcode == OpCode::Text).then(Utf8Decoder::default),
+            fragments: 0,
+            announced: 0,
+            frame: None,
+            inflating: compression.map(|c| Box::new(c.begin(resources))),
+            streamed: false,
+            begun: false,
+        }
+    }
+
     /// Judges the frame by its header alone, before any memory is spent on it.
-    fn charge(&mut self, header: &FrameHeader, limits: &Limits) -> Result<(), ProtocolError> {
+    fn charge(&mut self, header: &FrameHeader, rules: &Rules<'_>) -> Result<(), ProtocolError> {
         self.fragments += 1;
-        if self.fragments > limits.max_fragments {
+        self.announced = self.announced.saturating_add(header.len);
+        let spare = match rules.streaming {
+            None => 0,
+            Some(_) => self.announced / BYTES_PER_FRAGMENT,
+        };
+        if u64::from(self.fragments) > u64::from(rules.config.limits.max_fragments) + spare {
             return Err(ProtocolError::TooManyFragments);
         }
-        // A message in one frame, cut only by reads, is no fragment and pays no overhead.
-        let overhead = if header.fin && self.fragments == 1 {
-            0
-        } else {
-            FRAGMENT_OVERHEAD as u64
-        };
-        self.charged = self.charged.saturating_add(header.len + overhead);
-        if self.charged > limits.max_message_size as u64 {
+        let mut charged = self.announced;
+        if rules.streaming.is_none() {
+            charged = charged.saturating_add(self.overhead(header.fin));
+        }
+        let mut longest = rules.longest();
+        if self.inflating.is_some() {
+            // What does not compress grows by five octets a block.
+            longest = longest.saturating_add(longest / 64 + 1024);
+        }
+        if charged > longest {
             return Err(ProtocolError::MessageTooBig);
         }
+        self.streamed |= self.inflating.is_none() && self.announced > rules.whole() as u64;
         Ok(())
     }
 
-    /// Takes what has come of the open frame; true when it completes the message.
+    /// What the fragments cost beside their payload. A message in one frame, cut only by reads, is no
+    /// fragment.
+    fn overhead(&self, fin: bool) -> u64 {
+        match (fin, self.fragments) {
+            (true, 1) => 0,
+            (_, n) => u64::from(n) * FRAGMENT_OVERHEAD as u64,
+        }
+    }
+
+    /// Takes what has come of the open frame.
     fn take_payload(
         &mut self,
         input: &mut &mut [u8],
         resources: &mut Resources,
-    ) -> Result<bool, ProtocolError> {
+    ) -> Result<Progress, ProtocolError> {
         let frame = self.frame.as_mut().expect("a frame is open");
         let n = clamp(frame.missing, input.len());
         if n > 0 {
@@ -319,12 +470,135 @@ impl Assembly {
                 utf8.feed(&self.octets[start..])?;
             }
         }
-        if frame.missing > 0 {
-            return Ok(false);
+        Ok(self.frame_progress())
+    }
+
+    /// Whether the frame has ended, and the message with it.
+    fn frame_progress(&mut self) -> Progress {
+        match &self.frame {
+            Some(frame) if frame.missing > 0 => Progress::None,
+            Some(frame) if !frame.fin => {
+                self.frame = None;
+                Progress::None
+            }
+            _ => {
+                self.frame = None;
+                Progress::Complete
+            }
         }
-        let fin = frame.fin;
-        self.frame = None;
-        Ok(fin)
+    }
+
+    /// Takes and inflates what has come of the open frame, up to a piece of the message.
+    fn inflate(
+        &mut self,
+        rules: &mut Rules<'_>,
+        input: &mut &mut [u8],
+        resources: &mut Resources,
+    ) -> Result<Progress, ProtocolError> {
+        let bounds = self.bounds(rules);
+        let pause_at = match rules.streaming {
+            None => usize::MAX,
+            Some(_) if self.streamed => PIECE,
+            Some(_) => rules.whole() + 1,
+        };
+        let start = self.octets.len();
+        let frame = self.frame.as_mut().expect("a frame is open");
+        let n = clamp(frame.missing, input.len());
+        let mut paused = false;
+        if n > 0 {
+            if self.octets.capacity() == 0 {
+                self.octets = resources.take_buffer(PIECE);
+            }
+            if frame.unmasked < n {
+                frame.mask = apply_mask(frame.mask, &mut input[frame.unmasked..n]);
+                frame.unmasked = n;
+            }
+            let inflating = self.inflating.as_mut().expect("the message is compressed");
+            let fed = inflating.feed(&input[frame.fed..n], &mut self.octets, pause_at, bounds)?;
+            frame.fed += fed.consumed;
+            paused = fed.paused;
+            let done = if paused { frame.fed.min(n - 1) } else { n };
+            take(input, done);
+            frame.missing -= done as u64;
+            frame.fed -= done;
+            frame.unmasked -= done;
+        }
+        self.inflated(start, rules)?;
+        if paused {
+            self.streamed = true;
+            return Ok(Progress::Piece);
+        }
+        match self.frame_progress() {
+            Progress::None if self.streamed && !self.octets.is_empty() => Ok(Progress::Piece),
+            progress => Ok(progress),
+        }
+    }
+
+    fn bounds(&self, rules: &Rules<'_>) -> Bounds {
+        let overhead = match (&rules.streaming, &self.frame) {
+            (None, Some(frame)) => self.overhead(frame.fin),
+            _ => 0,
+        };
+        let size = rules.longest().saturating_sub(overhead);
+        Bounds::new(size, &rules.config.deflate)
+    }
+
+    /// What stands in `octets` from `start` on was inflated.
+    fn inflated(&mut self, start: usize, rules: &mut Rules<'_>) -> Result<(), ProtocolError> {
+        if let Some(utf8) = &mut self.utf8 {
+            utf8.feed(&self.octets[start..])?;
+        }
+        if let Some(compression) = &mut rules.compression {
+            compression.inflated(&self.octets[start..]);
+        }
+        Ok(())
+    }
+
+    /// The last octet has come: the message, or its last piece.
+    fn complete<'a>(
+        mut self: Box<Self>,
+        rules: &mut Rules<'_>,
+        resources: &mut Resources,
+    ) -> Result<Received<'a>, ProtocolError> {
+        if let Some(mut inflating) = self.inflating.take() {
+            let (start, bounds) = (self.octets.len(), self.bounds(rules));
+            inflating.finish(&mut self.octets, bounds)?;
+            self.inflated(start, rules)?;
+            if let Some(compression) = &mut rules.compression {
+                compression.end(*inflating, &rules.config.deflate, resources);
+            }
+        }
+        self.utf8.unwrap_or_default().finish()?;
+        let octets = std::mem::take(&mut self.octets);
+        if self.streamed {
+            return Ok(Received::Piece(
+                self.piece(PieceOctets::Owned(octets), true),
+            ));
+        }
+        Ok(Received::Message(match self.utf8 {
+            Some(_) => Message::AssembledText(octets),
+            None => Message::AssembledBinary(octets),
+        }))
+    }
+
+    fn piece<'a>(&mut self, octets: PieceOctets<'a>, last: bool) -> Piece<'a> {
+        Piece {
+            kind: match self.utf8 {
+                Some(_) => MessageKind::Text,
+                None => MessageKind::Binary,
+            },
+            first: !std::mem::replace(&mut self.begun, true),
+            last,
+            octets,
+        }
+    }
+
+    /// Gives buffer and codec back.
+    fn dismantle(self, resources: &mut Resources) {
+        resources.recycle(self.octets);
+        if let Some(inflating) = self.inflating {
+            resources.codecs.recycle_inflater(inflating.into_inflater());
+        }
     }
 }
 
@@ -343,14 +617,13 @@ fn whole_message(
     opcode: OpCode,
     mask: MaskKey,
     payload: &mut [u8],
-) -> Result<Message<'_>, ProtocolError> {
+) -> Result<Received<'_>, ProtocolError> {
     apply_mask(mask, payload);
     if opcode == OpCode::Text {
-        let text =
-            simdutf8::basic::from_utf8(payload).map_err(|_| ProtocolError::TextNotUtf8)?;
-        return Ok(Message::Text(text));
+        let text = simdutf8::basic::from_utf8(payload).map_err(|_| ProtocolError::TextNotUtf8)?;
+        return Ok(Received::Message(Message::Text(text)));
     }
-    Ok(Message::Binary(payload))
+    Ok(Received::Message(Message::Binary(payload)))
 }
 
 /// Cuts the first `n` octets off `input`.
@@ -361,5 +634,7 @@ fn take<'a>(input: &mut &'a mut [u8], n: usize) -> &'a mut [u8] {
 }
 
 fn clamp(missing: u64, available: usize) -> usize {
-    usize::try_from(missing).unwrap_or(usize::MAX).min(available)
+    usize::try_from(missing)
+        .unwrap_or(usize::MAX)
+        .min(available)
 }

@@ -1,7 +1,8 @@
-//! What the connections of one worker share: a random source and buffers that keep their pages.
+//! What the connections of one worker share: a random source, codecs, and buffers that keep their pages.
 
-use super::message::Message;
+use super::message::{Message, Piece, PieceOctets};
 use super::outbox::Queue;
+use crate::deflate::Codecs;
 use crate::mask::MaskKey;
 use crate::time::Random;
 
@@ -20,8 +21,12 @@ pub struct Resources {
     random: Box<dyn Random + Send>,
     buffers: Vec<Vec<u8>>,
     kept_bytes: usize,
-    #[expect(clippy::vec_box, reason = "the boxes themselves are what is used again")]
+    #[expect(
+        clippy::vec_box,
+        reason = "the boxes themselves are what is used again"
+    )]
     queues: Vec<Box<Queue>>,
+    pub(super) codecs: Codecs,
 }
 
 impl Resources {
@@ -32,12 +37,34 @@ impl Resources {
             buffers: Vec::new(),
             kept_bytes: 0,
             queues: Vec::new(),
+            codecs: Codecs::default(),
         }
     }
 
     /// The random source.
     pub fn random(&mut self) -> &mut dyn Random {
         &mut *self.random
+    }
+
+    /// Bytes that compression holds on this worker: contexts that connections keep, and codecs that wait
+    /// to be used again.
+    pub fn compression_bytes(&self) -> usize {
+        self.codecs.kept_by_connections() + self.codecs.pooled_bytes()
+    }
+
+    /// Messages deflated on this worker so far; a broadcast counts once for each parameter set.
+    pub fn messages_deflated(&self) -> u64 {
+        self.codecs.deflated
+    }
+
+    /// Bytes in message buffers that wait to be used again.
+    pub fn buffered_bytes(&self) -> usize {
+        self.kept_bytes
+    }
+
+    /// A context of so many bytes would still fit the budget.
+    pub(crate) fn has_room_for_context(&self, bytes: usize, budget: usize) -> bool {
+        self.codecs.fits(bytes, budget)
     }
 
     /// A masking key that nobody can foresee (RFC 6455 §5.3, §10.3).
@@ -72,6 +99,13 @@ impl Resources {
     /// Takes back what a delivered message was assembled in.
     pub(crate) fn recycle_message(&mut self, message: Message<'_>) {
         if let Message::AssembledText(octets) | Message::AssembledBinary(octets) = message {
+            self.recycle(octets);
+        }
+    }
+
+    /// Takes back what a delivered part was in.
+    pub(crate) fn recycle_piece(&mut self, piece: Piece<'_>) {
+        if let PieceOctets::Owned(octets) = piece.octets {
             self.recycle(octets);
         }
     }

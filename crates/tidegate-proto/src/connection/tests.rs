@@ -81,6 +81,7 @@ impl Harness {
                     let row = (message.is_text(), message.as_bytes().to_vec());
                     self.messages.push(row);
                 }
+                Event::Part(piece) => panic!("{piece:?} unasked"),
                 Event::Closed(closed) => self.closed.push(closed),
             }
         }
@@ -112,7 +113,9 @@ trait Concat {
 
 impl Concat for [IoSlice<'_>] {
     fn concat_slices(&self) -> Vec<u8> {
-        self.iter().flat_map(|slice| slice.iter().copied()).collect()
+        self.iter()
+            .flat_map(|slice| slice.iter().copied())
+            .collect()
     }
 }
 
@@ -181,23 +184,43 @@ fn rows() -> Vec<Row> {
         row("text", &[f(0x81, b"Hello")]).text("Hello"),
         row("empty text", &[f(0x81, b"")]).text(""),
         row("empty binary", &[f(0x82, b"")]).binary(b""),
-        row("two messages", &[f(0x81, b"a"), f(0x82, b"b")]).text("a").binary(b"b"),
+        row("two messages", &[f(0x81, b"a"), f(0x82, b"b")])
+            .text("a")
+            .binary(b"b"),
         row("16-bit length", &[f(0x82, &[9; 126])]).binary(&[9; 126]),
         row("64-bit length", &[f(0x82, &vec![9; 70_000])]).binary(&vec![9; 70_000]),
-        row("fragments", &[f(0x01, b"Hel"), f(0x00, b""), f(0x80, b"lo")]).text("Hello"),
-        row("a character cut by fragments", &[f(0x01, b"\xF0\x9F"), f(0x80, b"\x98\x80")]).text("😀"),
-        row("a ping between fragments", &[f(0x01, b"He"), f(0x89, b"?"), f(0x80, b"y")])
-            .pong(b"?")
-            .text("Hey"),
+        row(
+            "fragments",
+            &[f(0x01, b"Hel"), f(0x00, b""), f(0x80, b"lo")],
+        )
+        .text("Hello"),
+        row(
+            "a character cut by fragments",
+            &[f(0x01, b"\xF0\x9F"), f(0x80, b"\x98\x80")],
+        )
+        .text("😀"),
+        row(
+            "a ping between fragments",
+            &[f(0x01, b"He"), f(0x89, b"?"), f(0x80, b"y")],
+        )
+        .pong(b"?")
+        .text("Hey"),
         row("ping, empty", &[f(0x89, b"")]).pong(b""),
         row("ping of 125", &[f(0x89, &[5; 125])]).pong(&[5; 125]),
         row("pong unasked", &[f(0x8A, b"hi"), f(0x81, b"x")]).text("x"),
         row("close, empty", &[f(0x88, b"")]).closes(None),
         row("close 1000", &[f(0x88, b"\x03\xE8bye")]).closes(Some(1000)),
         row("close 4999", &[f(0x88, b"\x13\x87")]).closes(Some(4999)),
-        row("nothing after a close passes", &[f(0x88, b"\x03\xE8"), f(0x81, b"late")])
-            .closes(Some(1000)),
-        row("close between fragments", &[f(0x01, b"x"), f(0x88, b"\x03\xE8")]).closes(Some(1000)),
+        row(
+            "nothing after a close passes",
+            &[f(0x88, b"\x03\xE8"), f(0x81, b"late")],
+        )
+        .closes(Some(1000)),
+        row(
+            "close between fragments",
+            &[f(0x01, b"x"), f(0x88, b"\x03\xE8")],
+        )
+        .closes(Some(1000)),
         row("close of one octet", &[f(0x88, b"\x03")]).fails(1002, CloseBodyOfOneByte),
         row("close 1005", &[f(0x88, b"\x03\xED")]).fails(1002, BadCloseCode { code: 1005 }),
         row("close reason not UTF-8", &[f(0x88, b"\x03\xE8\xFF")]).fails(1007, CloseReasonNotUtf8),
@@ -207,20 +230,44 @@ fn rows() -> Vec<Row> {
         row("RSV3", &[f(0x91, b"x")]).fails(1002, ReservedBits),
         row("opcode 3", &[f(0x83, b"x")]).fails(1002, ReservedOpCode { code: 3 }),
         row("opcode 15", &[f(0x8F, b"x")]).fails(1002, ReservedOpCode { code: 15 }),
-        row("ping in pieces", &[f(0x09, b"x")]).fails(1002, FragmentedControl { opcode: OpCode::Ping }),
-        row("ping of 126", &[f(0x89, &[0; 126])]).fails(1002, ControlTooLong { opcode: OpCode::Ping }),
+        row("ping in pieces", &[f(0x09, b"x")]).fails(
+            1002,
+            FragmentedControl {
+                opcode: OpCode::Ping,
+            },
+        ),
+        row("ping of 126", &[f(0x89, &[0; 126])]).fails(
+            1002,
+            ControlTooLong {
+                opcode: OpCode::Ping,
+            },
+        ),
         row("orphan continuation", &[f(0x80, b"x")]).fails(1002, OrphanContinuation),
         row("text inside text", &[f(0x01, b"x"), f(0x81, b"y")]).fails(1002, InterleavedMessage),
         row("length not minimal", &[b"\x82\xFE\x00\x05".to_vec()]).fails(1002, LengthNotMinimal),
-        row("length with its top bit", &[b"\x82\xFF\x80\0\0\0\0\0\0\0".to_vec()]).fails(1002, LengthTooLarge),
-        row("2^63-1 octets", &[b"\x82\xFF\x7F\xFF\xFF\xFF\xFF\xFF\xFF\xFF\0\0\0\0".to_vec()])
-            .fails(1009, MessageTooBig),
+        row(
+            "length with its top bit",
+            &[b"\x82\xFF\x80\0\0\0\0\0\0\0".to_vec()],
+        )
+        .fails(1002, LengthTooLarge),
+        row(
+            "2^63-1 octets",
+            &[b"\x82\xFF\x7F\xFF\xFF\xFF\xFF\xFF\xFF\xFF\0\0\0\0".to_vec()],
+        )
+        .fails(1009, MessageTooBig),
         row("overlong UTF-8", &[f(0x81, b"\xC0\x80")]).fails(1007, TextNotUtf8),
         row("text ends inside a character", &[f(0x81, b"\xF0\x9F")]).fails(1007, TextNotUtf8),
-        row("bad octet in a later fragment", &[f(0x01, b"ok"), f(0x00, b"\xFF")]).fails(1007, TextNotUtf8),
-        row("messages before an error are delivered", &[f(0x81, b"ok"), f(0x83, b"")])
-            .text("ok")
-            .fails(1002, ReservedOpCode { code: 3 }),
+        row(
+            "bad octet in a later fragment",
+            &[f(0x01, b"ok"), f(0x00, b"\xFF")],
+        )
+        .fails(1007, TextNotUtf8),
+        row(
+            "messages before an error are delivered",
+            &[f(0x81, b"ok"), f(0x83, b"")],
+        )
+        .text("ok")
+        .fails(1002, ReservedOpCode { code: 3 }),
     ]
 }
 
@@ -269,7 +316,9 @@ fn bad_text_fails_before_its_frame_has_ended() {
 fn a_client_masks_and_refuses_masked_frames() {
     let mut client = Harness::new(Role::Client, Limits::default());
     client.connection.send_text("Hello", &mut client.resources);
-    client.connection.send(&Encoded::text("Hello"), &mut client.resources);
+    client
+        .connection
+        .send(&Encoded::text("Hello"), &mut client.resources);
     client.flush(at(0));
     assert_eq!(client.written[..6], [0x81, 0x85, 1, 2, 3, 4]);
     let mut server = Harness::server();
@@ -340,23 +389,42 @@ fn a_flood_of_control_frames_is_closed_with_1008_and_a_steady_stream_is_not() {
 #[test]
 fn our_close_waits_for_the_peers_and_not_for_ever() {
     let mut server = Harness::server();
-    server.connection.close(at(0), CloseCode::GOING_AWAY, "bye", &mut server.resources);
-    assert_eq!(server.connection.send_text("late", &mut server.resources), Level::Gone);
+    server
+        .connection
+        .close(at(0), CloseCode::GOING_AWAY, "bye", &mut server.resources);
+    assert_eq!(
+        server.connection.send_text("late", &mut server.resources),
+        Level::Gone
+    );
     server.flush(at(0));
     assert_eq!(server.written, b"\x88\x05\x03\xE9bye");
     assert_eq!(server.connection.transport(), Transport::Open);
     server.feed(at(10), &client_frame(0x81, b"dropped"));
     server.feed(at(20), &client_frame(0x88, b"\x03\xE9"));
     assert!(server.messages.is_empty());
-    assert_eq!((server.closed[0].by, server.closed[0].clean), (Side::Us, true));
+    assert_eq!(
+        (server.closed[0].by, server.closed[0].clean),
+        (Side::Us, true)
+    );
     assert_eq!(server.connection.transport(), Transport::ShutdownWrite);
 
     let mut mute = Harness::server();
-    mute.connection.close(at(0), CloseCode::NORMAL, "", &mut mute.resources);
+    mute.connection
+        .close(at(0), CloseCode::NORMAL, "", &mut mute.resources);
     assert_eq!(mute.connection.poll_timeout(), Some(at(5_000)));
-    assert!(mute.connection.handle_timeout(at(4_999), &mut mute.resources).is_none());
-    let closed = mute.connection.handle_timeout(at(5_000), &mut mute.resources).unwrap();
-    assert_eq!((closed.clean, closed.cause), (false, Some(ProtocolError::CloseTimeout)));
+    assert!(
+        mute.connection
+            .handle_timeout(at(4_999), &mut mute.resources)
+            .is_none()
+    );
+    let closed = mute
+        .connection
+        .handle_timeout(at(5_000), &mut mute.resources)
+        .unwrap();
+    assert_eq!(
+        (closed.clean, closed.cause),
+        (false, Some(ProtocolError::CloseTimeout))
+    );
     assert_eq!(mute.connection.transport(), Transport::Close);
 }
 
@@ -365,7 +433,9 @@ fn a_message_in_progress_when_we_close_is_skipped() {
     let message = client_frame(0x82, &[7; 5_000]);
     let mut server = Harness::server();
     server.feed(at(0), &message[..1_000]);
-    server.connection.close(at(0), CloseCode::NORMAL, "", &mut server.resources);
+    server
+        .connection
+        .close(at(0), CloseCode::NORMAL, "", &mut server.resources);
     server.feed(at(0), &message[1_000..]);
     server.feed(at(0), &client_frame(0x88, b"\x03\xE8"));
     assert!(server.messages.is_empty());
@@ -379,7 +449,12 @@ fn after_an_error_the_peer_has_a_second_to_read_the_code() {
     assert_eq!(server.connection.transport(), Transport::ShutdownWrite);
     server.flush(at(100));
     assert_eq!(server.connection.poll_timeout(), Some(at(1_100)));
-    assert!(server.connection.handle_timeout(at(1_100), &mut server.resources).is_none());
+    assert!(
+        server
+            .connection
+            .handle_timeout(at(1_100), &mut server.resources)
+            .is_none()
+    );
     assert_eq!(server.connection.transport(), Transport::Close);
 }
 
@@ -387,10 +462,18 @@ fn after_an_error_the_peer_has_a_second_to_read_the_code() {
 fn silence_is_pinged_and_then_given_up() {
     let mut server = Harness::server();
     assert_eq!(server.connection.poll_timeout(), Some(at(25_000)));
-    assert!(server.connection.handle_timeout(at(25_000), &mut server.resources).is_none());
+    assert!(
+        server
+            .connection
+            .handle_timeout(at(25_000), &mut server.resources)
+            .is_none()
+    );
     server.flush(at(25_000));
     assert_eq!(server.written, b"\x89\x00");
-    let closed = server.connection.handle_timeout(at(35_000), &mut server.resources).unwrap();
+    let closed = server
+        .connection
+        .handle_timeout(at(35_000), &mut server.resources)
+        .unwrap();
     assert_eq!(closed.by, Side::Transport);
     assert_eq!(closed.cause, Some(ProtocolError::Unresponsive));
     assert_eq!(server.connection.transport(), Transport::Close);
@@ -400,13 +483,24 @@ fn silence_is_pinged_and_then_given_up() {
 fn what_is_owed_is_written_though_the_peer_sends_no_more() {
     let mut server = Harness::server();
     server.feed(at(0), &client_frame(0x88, b"\x03\xE8"));
-    assert!(server.connection.handle_eof(at(0), &mut server.resources).is_none());
+    assert!(
+        server
+            .connection
+            .handle_eof(at(0), &mut server.resources)
+            .is_none()
+    );
     server.flush(at(0));
     assert_eq!(server.written, b"\x88\x02\x03\xE8");
 
     let mut cut = Harness::server();
-    let closed = cut.connection.handle_eof(at(0), &mut cut.resources).unwrap();
-    assert_eq!((closed.by, closed.code, closed.clean), (Side::Transport, None, false));
+    let closed = cut
+        .connection
+        .handle_eof(at(0), &mut cut.resources)
+        .unwrap();
+    assert_eq!(
+        (closed.by, closed.code, closed.clean),
+        (Side::Transport, None, false)
+    );
 }
 
 #[test]
@@ -423,8 +517,16 @@ fn a_full_outbox_refuses_and_a_high_one_says_so() {
     assert_eq!(server.connection.send_binary(&[0; 300], r), Level::High);
     assert!(server.connection.is_high());
     assert_eq!(server.connection.send_binary(&[0; 600], r), Level::Full);
-    assert!(!server.connection.handle_sent(at(0), 500, &mut server.resources));
-    assert!(server.connection.handle_sent(at(0), 50, &mut server.resources));
+    assert!(
+        !server
+            .connection
+            .handle_sent(at(0), 500, &mut server.resources)
+    );
+    assert!(
+        server
+            .connection
+            .handle_sent(at(0), 50, &mut server.resources)
+    );
     assert!(!server.connection.is_high());
     server.flush(at(0));
     let huge = vec![0; 5_000];
@@ -434,23 +536,47 @@ fn a_full_outbox_refuses_and_a_high_one_says_so() {
 
 #[test]
 fn idle_state_is_small() {
-    assert!(size_of::<Connection>() <= 176, "{}", size_of::<Connection>());
+    assert!(
+        size_of::<Connection>() <= 176,
+        "{}",
+        size_of::<Connection>()
+    );
     assert!(size_of::<Event<'_>>() <= 64);
-    assert_eq!(Duration::from_secs(25), Config::default().timeouts.ping_interval.unwrap());
+    assert_eq!(
+        Duration::from_secs(25),
+        Config::default().timeouts.ping_interval.unwrap()
+    );
 }
 
 #[test]
 fn a_peer_that_takes_its_octets_slowly_is_alive_though_it_is_not_read() {
     let mut server = Harness::server();
-    let level = server.connection.send_binary(&[0; 300 << 10], &mut server.resources);
+    let level = server
+        .connection
+        .send_binary(&[0; 300 << 10], &mut server.resources);
     assert_eq!(level, Level::High);
     for second in 1..200 {
-        server.connection.handle_sent(at(second * 1_000), 1_000, &mut server.resources);
-        assert!(server.connection.handle_timeout(at(second * 1_000), &mut server.resources).is_none());
+        server
+            .connection
+            .handle_sent(at(second * 1_000), 1_000, &mut server.resources);
+        assert!(
+            server
+                .connection
+                .handle_timeout(at(second * 1_000), &mut server.resources)
+                .is_none()
+        );
     }
     assert!(server.connection.is_open());
     let since = |second: u64| at((199 + second) * 1_000);
-    assert!(server.connection.handle_timeout(since(25), &mut server.resources).is_none());
-    let closed = server.connection.handle_timeout(since(35), &mut server.resources).unwrap();
+    assert!(
+        server
+            .connection
+            .handle_timeout(since(25), &mut server.resources)
+            .is_none()
+    );
+    let closed = server
+        .connection
+        .handle_timeout(since(35), &mut server.resources)
+        .unwrap();
     assert_eq!(closed.cause, Some(ProtocolError::Unresponsive));
 }

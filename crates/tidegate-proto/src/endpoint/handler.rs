@@ -4,7 +4,8 @@ use super::Core;
 use super::peers::{PeerId, WorkerId};
 use crate::close::{CloseCode, Closed};
 use crate::config::Config;
-use crate::connection::{Encoded, Incoming, Level};
+use crate::connection::{Encoded, Incoming, Level, MessageKind, Part, StreamMisuse, Streaming};
+use crate::deflate::Negotiated;
 use crate::handshake::Request;
 use crate::time::Time;
 use std::fmt;
@@ -35,12 +36,15 @@ pub trait Handler {
     }
 
     /// A whole message came.
-    fn message(
-        &mut self,
-        peer: PeerId,
-        message: Incoming<'_>,
-        out: &mut Outboxes<'_, Self::Mail>,
-    );
+    fn message(&mut self, peer: PeerId, message: Incoming<'_>, out: &mut Outboxes<'_, Self::Mail>);
+
+    /// A part of a long message came; only from peers accepted with [`Accept::streaming`]. No message of
+    /// the peer comes between the first part and the last. By default the peer is closed with 1009,
+    /// because what asks for parts must take them, and what wraps a handler must pass them on.
+    fn part(&mut self, peer: PeerId, part: Part<'_>, out: &mut Outboxes<'_, Self::Mail>) {
+        let _ = part;
+        out.close(peer, CloseCode::TOO_BIG, "long messages are not taken here");
+    }
 
     /// Mail came, from another worker, from this one, or from the control plane.
     fn mail(&mut self, mail: Self::Mail, out: &mut Outboxes<'_, Self::Mail>);
@@ -87,15 +91,19 @@ pub struct Accept {
     pub subprotocol: Option<String>,
     /// Show every octet of the connection to [`Handler::observed`].
     pub observe: bool,
+    /// Hand long messages to [`Handler::part`] instead of refusing them. Default: `None`. Cost: no more
+    /// than for other peers, however long the message.
+    pub streaming: Option<Streaming>,
 }
 
 impl Accept {
-    /// Accepts without a subprotocol, unobserved.
+    /// Accepts without a subprotocol, unobserved, messages whole.
     pub fn new(config: Arc<Config>) -> Accept {
         Accept {
             config,
             subprotocol: None,
             observe: false,
+            streaming: None,
         }
     }
 }
@@ -196,6 +204,44 @@ impl<'a, M> Outboxes<'a, M> {
         self.core.send(peer, |c, r| c.send_incoming(message, r))
     }
 
+    /// Begins a message that is sent in parts: see [`crate::Connection::begin`]. Whole messages sent to
+    /// the peer meanwhile wait behind it.
+    ///
+    /// # Errors
+    /// [`StreamMisuse::AlreadyBegun`].
+    pub fn begin(&mut self, peer: PeerId, kind: MessageKind) -> Result<Level, StreamMisuse> {
+        self.core.stream(peer, |c, r| c.begin(kind, r))
+    }
+
+    /// Queues the next part. At [`Level::High`] wait for [`Handler::drained`]. At [`Level::Full`] the part
+    /// was not queued, and the peer is closed with 1013 as by [`Outboxes::send`].
+    ///
+    /// # Errors
+    /// [`StreamMisuse`]: nothing was queued.
+    pub fn part(&mut self, peer: PeerId, bytes: &[u8]) -> Result<Level, StreamMisuse> {
+        self.core.stream(peer, |c, r| c.part(bytes, r))
+    }
+
+    /// Ends the message begun.
+    ///
+    /// # Errors
+    /// [`StreamMisuse`]: no message was begun, or its text ends inside a character.
+    pub fn finish(&mut self, peer: PeerId) -> Result<Level, StreamMisuse> {
+        self.core.stream(peer, |c, r| c.finish(r))
+    }
+
+    /// What was agreed with the peer on compression; `None` when messages go uncompressed.
+    pub fn deflate(&self, peer: PeerId) -> Option<Negotiated> {
+        self.core.peers.connection(peer)?.deflate()
+    }
+
+    /// The peer will be quiet for a while: see [`crate::Connection::release_codecs`].
+    pub fn release_codecs(&mut self, peer: PeerId) {
+        if let Some(connection) = self.core.peers.connection_mut(peer) {
+            connection.release_codecs(&mut self.core.resources);
+        }
+    }
+
     /// Sends mail to a worker; to the own one too: it arrives later, in order.
     ///
     /// # Errors
@@ -225,11 +271,7 @@ impl<'a, M> Outboxes<'a, M> {
     }
 
     /// Runs `f` with outboxes for an inner handler, whose mail is wrapped on its way out.
-    pub fn nest<N, R>(
-        &mut self,
-        wrap: fn(N) -> M,
-        f: impl FnOnce(&mut Outboxes<'_, N>) -> R,
-    ) -> R {
+    pub fn nest<N, R>(&mut self, wrap: fn(N) -> M, f: impl FnOnce(&mut Outboxes<'_, N>) -> R) -> R {
         let mut wrapped = Wrapped {
             wrap,
             mail: self.mail,

@@ -25,9 +25,10 @@ pub use peers::{PeerId, PeerInfo, WorkerId};
 
 use crate::close::{CloseCode, Closed, Side};
 use crate::config::HeadLimits;
-use crate::connection::{Connection, Event, Level, Outbox, Resources, Role};
+use crate::connection::{Connection, Event, Level, Outbox, Resources, Role, StreamMisuse};
+use crate::deflate::{self, Deflate, DeflateConfig};
 use crate::error::ProtocolError;
-use crate::handshake::server::{self, BadResponse, Head};
+use crate::handshake::server::{self, BadResponse, Head, Response};
 use crate::handshake::{HeadScan, OriginPolicy, Request};
 use crate::time::{Random, Time};
 use peers::{Peer, Peers, Stage};
@@ -186,13 +187,7 @@ impl<H: Handler> Endpoint<H> {
     }
 
     /// `n` octets of [`Endpoint::poll_transmit`] were written.
-    pub fn handle_sent(
-        &mut self,
-        now: Time,
-        peer: PeerId,
-        n: usize,
-        mail: &mut dyn Post<H::Mail>,
-    ) {
+    pub fn handle_sent(&mut self, now: Time, peer: PeerId, n: usize, mail: &mut dyn Post<H::Mail>) {
         self.core.now = now;
         self.observe_sent(peer, n, mail);
         let resources = &mut self.core.resources;
@@ -294,7 +289,11 @@ impl<H: Handler> Endpoint<H> {
 
     /// False while so much is owed to the peer that reading on would only make it more.
     pub fn wants_read(&self, peer: PeerId) -> bool {
-        !self.core.peers.connection(peer).is_some_and(|c| c.is_open() && c.is_high())
+        !self
+            .core
+            .peers
+            .connection(peer)
+            .is_some_and(|c| c.is_open() && c.is_high())
     }
 
     /// The octets of a peer that wants no WebSocket ([`Transport::PlainHttp`]); its slot is free afterwards.
@@ -319,6 +318,11 @@ impl<H: Handler> Endpoint<H> {
     /// When [`Endpoint::handle_timeout`] should be called next; maybe early, never late.
     pub fn poll_timeout(&self) -> Option<Time> {
         self.core.wheel.next()
+    }
+
+    /// What the worker's connections share; for gauges.
+    pub fn resources(&self) -> &Resources {
+        &self.core.resources
     }
 
     /// How many peers there are, in whatever stage.
@@ -420,6 +424,12 @@ impl<H: Handler> Endpoint<H> {
                     self.core.resources.recycle_message(message);
                     self.settle(mail);
                 }
+                Some(Event::Part(piece)) => {
+                    let mut out = Outboxes::new(&mut self.core, mail);
+                    self.handler.part(peer, piece.part(), &mut out);
+                    self.core.resources.recycle_piece(piece);
+                    self.settle(mail);
+                }
                 Some(Event::Closed(closed)) => self.over(peer, Some(closed), mail),
             }
         }
@@ -513,12 +523,29 @@ impl Core {
             return Level::Gone;
         };
         let level = send(connection, &mut self.resources);
+        self.sent(peer, level);
+        level
+    }
+
+    fn stream(
+        &mut self,
+        peer: PeerId,
+        send: impl FnOnce(&mut Connection, &mut Resources) -> Result<Level, StreamMisuse>,
+    ) -> Result<Level, StreamMisuse> {
+        let Some(connection) = self.peers.connection_mut(peer) else {
+            return Ok(Level::Gone);
+        };
+        let level = send(connection, &mut self.resources)?;
+        self.sent(peer, level);
+        Ok(level)
+    }
+
+    fn sent(&mut self, peer: PeerId, level: Level) {
         match level {
             Level::Low | Level::High => self.mark_dirty(peer),
             Level::Full => self.full.push(peer),
             Level::Gone => {}
         }
-        level
     }
 
     fn close(&mut self, peer: PeerId, code: CloseCode, reason: &str) {
@@ -540,15 +567,49 @@ impl Core {
         accept: Accept,
     ) -> Result<(), BadResponse> {
         let mut response = Vec::with_capacity(256);
-        server::response(request, accept.subprotocol.as_deref(), &mut response)?;
+        let deflate = self.negotiate(request, &accept.config.deflate);
+        Response {
+            subprotocol: accept.subprotocol.as_deref(),
+            extensions: deflate.as_ref().map(|deflate| &*deflate.header),
+            headers: &[],
+        }
+        .write(request, &mut response)?;
         let mut outbox = Outbox::default();
         outbox.push(&response, b"", &mut self.resources);
-        let connection = Connection::new(Role::Server, accept.config, outbox, self.now);
+        let mut connection = Connection::new(Role::Server, accept.config, outbox, self.now);
+        if let Some(deflate) = deflate {
+            connection.set_deflate(deflate.negotiated, &mut self.resources);
+        }
+        if let Some(streaming) = accept.streaming {
+            connection.set_streaming(streaming);
+        }
         if let Some(entry) = self.peers.get_mut(peer) {
             entry.observe = accept.observe;
             entry.stage = Stage::Open(connection);
         }
         Ok(())
+    }
+
+    /// Judges the client's offers of compression.
+    fn negotiate(&self, request: &Request, config: &DeflateConfig) -> Option<deflate::Accepted> {
+        if config.mode == Deflate::Off {
+            return None;
+        }
+        let offers = request.offers();
+        let user_agent = request.header_str("user-agent");
+        let accepted = deflate::accept(&offers, config, user_agent)?;
+        let context = deflate::context_bytes(&accepted.negotiated);
+        if self
+            .resources
+            .has_room_for_context(context, config.context_budget)
+        {
+            return Some(accepted);
+        }
+        let frugal = DeflateConfig {
+            mode: Deflate::Shared,
+            ..config.clone()
+        };
+        deflate::accept(&offers, &frugal, user_agent)
     }
 
     /// Queues an HTTP refusal, after which the transport is closed.

@@ -119,7 +119,8 @@ impl World {
     fn connect(&mut self) -> PeerId {
         let remote = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
         let secure = false;
-        self.endpoint.handle_open(at(0), PeerInfo { remote, secure })
+        self.endpoint
+            .handle_open(at(0), PeerInfo { remote, secure })
     }
 
     fn open(&mut self) -> PeerId {
@@ -157,7 +158,12 @@ impl World {
     }
 
     fn log(&self) -> Vec<&str> {
-        self.endpoint.handler().log.iter().map(String::as_str).collect()
+        self.endpoint
+            .handler()
+            .log
+            .iter()
+            .map(String::as_str)
+            .collect()
     }
 }
 
@@ -181,9 +187,17 @@ fn a_handshake_and_an_echo_in_one_read_or_octet_by_octet() {
 fn refusals_are_written_and_then_the_transport_is_closed() {
     let rows: [(&str, &[u8], &[u8]); 4] = [
         ("GET /nowhere HTTP/1.1", b"", b"HTTP/1.1 404 "),
-        ("GET / HTTP/1.1", b"Origin: https://evil.example\r\n", b"HTTP/1.1 403 "),
+        (
+            "GET / HTTP/1.1",
+            b"Origin: https://evil.example\r\n",
+            b"HTTP/1.1 403 ",
+        ),
         ("POST / HTTP/1.1", b"", b"HTTP/1.1 405 "),
-        ("GET / HTTP/1.1", b"Sec-WebSocket-Key: again\r\n", b"HTTP/1.1 400 "),
+        (
+            "GET / HTTP/1.1",
+            b"Sec-WebSocket-Key: again\r\n",
+            b"HTTP/1.1 400 ",
+        ),
     ];
     for (line, extra, expected) in rows {
         let mut world = World::new();
@@ -192,7 +206,11 @@ fn refusals_are_written_and_then_the_transport_is_closed() {
         let request = [line.as_bytes(), b"\r\n", extra, rest].concat();
         world.feed(0, peer, &request);
         let written = world.written(10, peer);
-        assert!(written.starts_with(expected), "{}", String::from_utf8_lossy(&written));
+        assert!(
+            written.starts_with(expected),
+            "{}",
+            String::from_utf8_lossy(&written)
+        );
         assert_eq!(world.endpoint.transport(peer), Transport::ShutdownWrite);
         world.pass(1_030);
         assert_eq!(world.endpoint.transport(peer), Transport::Close);
@@ -240,15 +258,27 @@ fn a_peer_is_closed_once_however_it_ends() {
     world.feed(0, asked, &client_frame(0x81, b"close me"));
     world.feed(0, asked, &client_frame(0x81, b"ignored"));
     world.feed(0, asked, &client_frame(0x88, b"\x03\xE8"));
-    world.endpoint.handle_error(at(0), asked, &mut world.letters);
+    world
+        .endpoint
+        .handle_error(at(0), asked, &mut world.letters);
 
     let reset = world.open();
-    world.endpoint.handle_error(at(0), reset, &mut world.letters);
-    world.endpoint.handle_error(at(0), reset, &mut world.letters);
+    world
+        .endpoint
+        .handle_error(at(0), reset, &mut world.letters);
+    world
+        .endpoint
+        .handle_error(at(0), reset, &mut world.letters);
 
-    let closed: Vec<&str> =
-        world.log().into_iter().filter(|line| line.starts_with("closed")).collect();
-    assert_eq!(closed, ["closed 1000 Peer", "closed 1000 Us", "closed 0 Transport"]);
+    let closed: Vec<&str> = world
+        .log()
+        .into_iter()
+        .filter(|line| line.starts_with("closed"))
+        .collect();
+    assert_eq!(
+        closed,
+        ["closed 1000 Peer", "closed 1000 Us", "closed 0 Transport"]
+    );
     for peer in [polite, asked, reset] {
         assert_eq!(world.endpoint.transport(peer), Transport::Close);
         world.endpoint.release(peer);
@@ -260,7 +290,9 @@ fn a_peer_is_closed_once_however_it_ends() {
 fn an_id_never_names_a_later_peer_in_the_same_slot() {
     let mut world = World::new();
     let first = world.open();
-    world.endpoint.handle_error(at(0), first, &mut world.letters);
+    world
+        .endpoint
+        .handle_error(at(0), first, &mut world.letters);
     world.endpoint.release(first);
     let second = world.open();
     assert_eq!(first.slot(), second.slot());
@@ -278,7 +310,9 @@ fn timers_and_mail_reach_the_handler() {
     world.feed(0, peer, &client_frame(0x81, b"mail me"));
     let (worker, letter) = world.letters.0.pop().unwrap();
     assert_eq!(worker, WorkerId(0));
-    world.endpoint.handle_mail(at(1), letter, &mut world.letters);
+    world
+        .endpoint
+        .handle_mail(at(1), letter, &mut world.letters);
     world.pass(99);
     assert_eq!(world.log().last(), Some(&"mail self"));
     world.pass(110);
@@ -327,7 +361,10 @@ fn the_observer_sees_exactly_the_octets_of_both_ways() {
     let written = world.written(0, peer);
     let of = |direction| -> Vec<u8> {
         let wire = &world.endpoint.handler().wire;
-        wire.iter().filter(|(d, _)| *d == direction).flat_map(|(_, b)| b.clone()).collect()
+        wire.iter()
+            .filter(|(d, _)| *d == direction)
+            .flat_map(|(_, b)| b.clone())
+            .collect()
     };
     assert_eq!(of(Direction::Received), sent);
     assert_eq!(of(Direction::Sent), written);
@@ -338,7 +375,11 @@ fn a_draining_worker_closes_its_peers_and_refuses_new_ones() {
     let mut world = World::new();
     let (open, silent) = (world.open(), world.connect());
     world.endpoint.handle_drain(at(0), &mut world.letters);
-    assert!(world.written(0, open).starts_with(b"\x88\x19\x03\xE9server is"));
+    assert!(
+        world
+            .written(0, open)
+            .starts_with(b"\x88\x19\x03\xE9server is")
+    );
     assert_eq!(world.endpoint.transport(silent), Transport::Close);
     let late = world.connect();
     world.feed(0, late, REQUEST);

@@ -178,8 +178,11 @@ mod tests {
                 now += random([2, 400, 90_000][id as usize % 9 / 3]);
                 let mut due = Vec::new();
                 wheel.expire(micros(now), &mut due);
-                let mut expected: Vec<u64> =
-                    list.iter().filter(|(at, _)| *at <= now).map(|(_, id)| *id).collect();
+                let mut expected: Vec<u64> = list
+                    .iter()
+                    .filter(|(at, _)| *at <= now)
+                    .map(|(_, id)| *id)
+                    .collect();
                 list.retain(|(at, _)| *at > now);
                 due.sort_unstable();
                 expected.sort_unstable();
