@@ -7,6 +7,7 @@ mod browser;
 mod checks;
 mod cleanroom;
 mod conformance;
+mod fuzz;
 mod idle;
 mod interop;
 mod server;
@@ -32,6 +33,8 @@ usage: cargo xtask <job>
   browser                 the page in a real Chromium
   bench idle [--connections N] [--record]
                           memory of idle connections
+  fuzz [--minutes N] [target…] | seed | minimise
+                          the fuzz targets in turn; installs cargo-fuzz when it is missing
   specs [--mutate [--minutes N]]
                           every MUST of the RFCs points to code and test, and bites
   tidy                    facts about the tree: layers, module docs, links and more
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Some((&"browser", rest)) => browser::job(rest),
         Some((&"bench", rest)) => idle::job(rest),
         Some((&"tidy", _)) => tidy::job(),
+        Some((&"fuzz", rest)) => fuzz::job(rest),
         Some((&"specs", rest)) => specs::job(rest),
         Some((&"cleanroom", rest)) => cleanroom::job(rest),
         Some((&("help" | "--help" | "-h"), _)) => {

@@ -1,1 +1,89 @@
-//! later
+//! What the fuzzers start from: the rows of the table, in the form that each target reads.
+
+use crate::table::{Case, Stage, cases};
+use crate::wire::{self, KEY};
+use std::collections::BTreeSet;
+use tidegate_proto::Role;
+
+/// Longer inputs slow a fuzzer down more than they teach it.
+const LONGEST: usize = 700;
+
+/// The seeds of a target, each once.
+pub fn of(target: &str) -> BTreeSet<Vec<u8>> {
+    let cases = cases();
+    let open = |case: &&Case| case.stage == Stage::Open;
+    let head = |role: Role| move |case: &&Case| case.stage == Stage::Handshake && case.role == role;
+    let seeds: Vec<Vec<u8>> = match target {
+        "frame" => cases.iter().filter(open).map(Case::octets).collect(),
+        "connection" => cases.iter().filter(open).map(connection).collect(),
+        "handshake_request" => cases.iter().filter(head(Role::Server)).map(Case::octets).collect(),
+        "handshake_response" => cases.iter().filter(head(Role::Client)).map(Case::octets).collect(),
+        "extensions" => cases.iter().flat_map(header_values).collect(),
+        "utf8" => texts(&cases).map(|text| [b"\x03".to_vec(), text].concat()).collect(),
+        "mask" => texts(&cases).map(|text| [&KEY[..], b"\x11", &text].concat()).collect(),
+        "command" => COMMANDS.iter().map(|text| text.as_bytes().to_vec()).collect(),
+        _ => Vec::new(),
+    };
+    let short = |seed: &Vec<u8>| !seed.is_empty() && seed.len() <= LONGEST;
+    seeds.into_iter().filter(short).collect()
+}
+
+/// Role and seed, then the octets.
+fn connection(case: &Case) -> Vec<u8> {
+    let role = u8::from(case.role == Role::Client);
+    let seed = (case.name.len() as u8) << 1 | role;
+    [vec![seed], case.octets()].concat()
+}
+
+/// The values of the fields whose readers the target `extensions` tries.
+fn header_values(case: &Case) -> Vec<Vec<u8>> {
+    let octets = case.octets();
+    let lines = octets.split(|&octet| octet == b'\n').map(<[u8]>::trim_ascii);
+    let names: [&[u8]; 2] = [b"Sec-WebSocket-Extensions:", b"Origin:"];
+    let value = |line: &[u8]| names.iter().find_map(|name| line.strip_prefix(*name).map(<[u8]>::to_vec));
+    let values = lines.filter_map(value);
+    values.map(|value| value.trim_ascii().to_vec()).collect()
+}
+
+/// Payloads of the frames in the table.
+fn texts(cases: &[Case]) -> impl Iterator<Item = Vec<u8>> {
+    let open = cases.iter().filter(|case| case.stage == Stage::Open);
+    open.flat_map(|case| {
+        let masked = case.role == Role::Server;
+        wire::read_frames(&case.octets(), masked).unwrap_or_default()
+    })
+    .map(|frame| frame.payload)
+}
+
+/// Commands of the Centrifuge protocol; the table has none.
+const COMMANDS: &[&str] = &[
+    r#"{"id":1,"connect":{}}"#,
+    r#"{"id":1,"connect":{"token":"t","data":{"a":[1,2.5e3,null]},"name":"js","version":"5"}}"#,
+    r#"{"id":2,"subscribe":{"channel":"chat:1","recover":true,"offset":12,"epoch":"abcd"}}"#,
+    r#"{"id":3,"publish":{"channel":"chat:1","data":{"text":"\ud83d\ude00 \u0000"}}}"#,
+    r#"{"id":4,"history":{"channel":"market:X","limit":-1,"since":{"offset":1,"epoch":"e"},"reverse":true}}"#,
+    r#"{"id":5,"presence":{"channel":"chat:1"}}"#,
+    r#"{"id":6,"presence_stats":{"channel":"chat:1"}}"#,
+    r#"{"id":7,"unsubscribe":{"channel":"chat:1"}}"#,
+    r#"{"id":8,"rpc":{"method":"m","data":null}}"#,
+    "{}\n{}",
+    "{\"id\":1,\"connect\":{}}\n{\"id\":2,\"subscribe\":{\"channel\":\"a\"}}",
+    r#"{"id":4294967296,"connect":{}}"#,
+    r#"{"id":1,"id":2,"connect":{},"publish":{}}"#,
+    r#"{"id":9,"publish":{"channel":"c","data":[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]}}"#,
+    "[]",
+    "nul",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::targets::TARGETS;
+
+    #[test]
+    fn every_target_has_seeds() {
+        for target in TARGETS {
+            assert!(of(target.name).len() >= 14, "{}", target.name);
+        }
+    }
+}

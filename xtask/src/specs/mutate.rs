@@ -50,6 +50,14 @@ pub(super) fn job(rows: &[Row], words: &[&str]) -> Result<()> {
 
 const PROTO: &str = "crates/tidegate-proto/";
 
+/// What the copy consists of.
+const COPIED: [&str; 4] = [
+    "crates/tidegate-proto",
+    "crates/tidegate-hub",
+    "tests/cases/src",
+    "tests/conformance/cases",
+];
+
 /// A copy of the core and of the case table, and where it is built.
 struct Bench {
     root: PathBuf,
@@ -58,11 +66,7 @@ struct Bench {
 impl Bench {
     fn set_up() -> Result<Bench> {
         let root = tree::target().join("mutants");
-        for part in [
-            "crates/tidegate-proto",
-            "tests/cases/src",
-            "tests/conformance/cases",
-        ] {
+        for part in COPIED {
             copy(&tree::root().join(part), &root.join(part))?;
         }
         let manifest = fs::read_to_string(tree::root().join("Cargo.toml"))?;
@@ -73,10 +77,7 @@ impl Bench {
             .next()
             .unwrap_or_default();
         let manifest = format!("{own}[lints]\nworkspace = true\n");
-        fs::write(
-            root.join("tests/cases/Cargo.toml"),
-            without_siblings(&manifest),
-        )?;
+        fs::write(root.join("tests/cases/Cargo.toml"), manifest)?;
         fs::create_dir_all(root.join("tests/cases/tests"))?;
         let table = "tests/cases/tests/table.rs";
         fs::copy(tree::root().join(table), root.join(table))?;
@@ -181,9 +182,9 @@ impl Bench {
     }
 }
 
-/// The workspace's manifest with two members and quick builds.
+/// The workspace's manifest with few members and quick builds.
 fn small_workspace(manifest: &str) -> String {
-    let members = "members = [\"crates/tidegate-proto\", \"tests/cases\"]";
+    let members = "members = [\"crates/*\", \"tests/cases\"]";
     let keep = |line: &&str| !line.starts_with("default-members");
     let line = |line: &str| match line {
         _ if line.starts_with("members = ") => members.to_owned(),
@@ -196,12 +197,6 @@ fn small_workspace(manifest: &str) -> String {
         .map(line)
         .collect::<Vec<_>>()
         .join("\n")
-}
-
-/// Without the crates that the copy does not have.
-fn without_siblings(manifest: &str) -> String {
-    let keep = |line: &&str| !line.starts_with("tidegate-hub") && !line.starts_with("tidegate.");
-    manifest.lines().filter(keep).collect::<Vec<_>>().join("\n")
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {
