@@ -31,7 +31,7 @@ pub mod engine;
 pub mod error;
 pub mod tls;
 
-pub use engine::{Echo, Mailer, OsRandom, PlainHttp, PlainIo, Running, Server, ServerBuilder};
+pub use engine::{Adopter, Echo, Mailer, OsRandom, PlainHttp, PlainIo, Running, Server, ServerBuilder};
 pub use error::{JoinError, TlsError};
 #[doc(inline)]
 pub use tidegate_proto::{

@@ -9,7 +9,7 @@ use mio::{Interest, Registry, Token};
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::time::Duration;
-use tidegate_proto::{Handler, PeerInfo, Time};
+use tidegate_proto::{Handler, PeerId, PeerInfo, Time};
 
 /// Connections accepted before those who are already here have their turn.
 const ACCEPTS_A_TURN: usize = 128;
@@ -129,8 +129,8 @@ impl<H: Handler> Worker<H> {
         }
     }
 
-    /// Makes a peer of a connection; if the system is out of memory for that, the connection is dropped.
-    fn welcome(&mut self, now: Time, mut stream: TcpStream, remote: SocketAddr) {
+    /// Makes a peer of a new connection.
+    fn welcome(&mut self, now: Time, stream: TcpStream, remote: SocketAddr) {
         let tls = match self.shared.tls.as_ref().map(Session::new).transpose() {
             Ok(tls) => tls.map(Box::new),
             Err(error) => return tracing::error!(%error, "a TLS session could not be made"),
@@ -138,15 +138,30 @@ impl<H: Handler> Worker<H> {
         if !NODELAY_IS_INHERITED {
             let _ = stream.set_nodelay(true); // without it replies are late, not wrong
         }
+        self.admit(now, stream, remote, tls);
+    }
+
+    /// Makes a peer of a connection; if the system is out of memory for that, the connection is dropped.
+    pub(super) fn admit(
+        &mut self,
+        now: Time,
+        mut stream: TcpStream,
+        remote: SocketAddr,
+        tls: Option<Box<Session>>,
+    ) -> Option<PeerId> {
         let secure = tls.is_some();
         let peer = self.endpoint.handle_open(now, PeerInfo { remote, secure });
         let interest = Interest::READABLE | Interest::WRITABLE;
         let token = Token(peer.slot() as usize);
         match self.poll.registry().register(&mut stream, token, interest) {
-            Ok(()) => self.conns.insert(Conn::new(stream, peer, tls)),
+            Ok(()) => {
+                self.conns.insert(Conn::new(stream, peer, tls));
+                Some(peer)
+            }
             Err(error) => {
                 self.endpoint.release(peer);
                 tracing::warn!(%error, "a connection could not be watched and is dropped");
+                None
             }
         }
     }

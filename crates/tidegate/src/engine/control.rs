@@ -1,5 +1,6 @@
 //! What all workers of a server share: its settings, and word of its end. Never anything of a connection.
 
+use super::adopt::Adoptions;
 use super::plain::PlainHttp;
 use rustls::ServerConfig;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +15,7 @@ pub(super) type GivePlainHttp = Box<dyn Fn(PlainHttp) + Send + Sync>;
 pub(super) struct Shared {
     pub(super) tls: Option<Arc<ServerConfig>>,
     pub(super) plain_http: Option<GivePlainHttp>,
+    pub(super) adoptions: Arc<Adoptions>,
     pub(super) control: Control,
 }
 

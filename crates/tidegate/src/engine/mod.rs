@@ -2,6 +2,7 @@
 //! writes, sleeps and carries mail; what the octets mean is the endpoint's matter.
 
 mod accept;
+mod adopt;
 mod clock;
 mod conn;
 mod control;
@@ -15,6 +16,7 @@ mod session;
 mod transmit;
 mod worker;
 
+pub use adopt::Adopter;
 pub use echo::Echo;
 pub use mailbox::Mailer;
 pub use plain::{PlainHttp, PlainIo};
@@ -22,6 +24,7 @@ pub use random::OsRandom;
 
 use crate::error::JoinError;
 use accept::Gate;
+use adopt::Adoptions;
 use clock::Clock;
 use control::{Control, GivePlainHttp, Shared};
 use mailbox::{Mailbox, PostOffice};
@@ -110,7 +113,8 @@ where
     }
 
     /// Who takes connections whose first request asks for no WebSocket. It is called on a worker's thread
-    /// and must not block: send the connection to a runtime. Default: nobody, and they are closed.
+    /// and must not block: send the connection to a runtime. Should one ask for a WebSocket later, give it
+    /// back with [`Running::adopter`]. Default: nobody, and they are closed.
     pub fn plain_http(mut self, give: impl Fn(PlainHttp) + Send + Sync + 'static) -> Self {
         self.plain_http = Some(Box::new(give));
         self
@@ -135,6 +139,7 @@ where
         let shared = Arc::new(Shared {
             tls: self.tls,
             plain_http: self.plain_http,
+            adoptions: Arc::new(Adoptions::new(self.workers, wake_one(&boxes))),
             control: Control::new(self.workers, wake_all(&boxes)),
         });
         let mut running = Running {
@@ -183,6 +188,11 @@ impl<M> Running<M> {
     /// Posts mail to the workers.
     pub fn mailer(&self) -> Mailer<M> {
         self.mailer.clone()
+    }
+
+    /// Takes connections back that [`ServerBuilder::plain_http`] has given away.
+    pub fn adopter(&self) -> Adopter {
+        Adopter::new(Arc::clone(&self.shared.adoptions))
     }
 
     /// Ends the server in order: who waits in the backlog is accepted, then nobody else;
@@ -248,6 +258,11 @@ fn wake_all<M: Send + 'static>(boxes: &Arc<[Mailbox<M>]>) -> Box<dyn Fn() + Send
     Box::new(move || boxes.iter().for_each(Mailbox::wake))
 }
 
+fn wake_one<M: Send + 'static>(boxes: &Arc<[Mailbox<M>]>) -> Box<dyn Fn(WorkerId) + Send + Sync> {
+    let boxes = Arc::clone(boxes);
+    Box::new(move |worker| boxes[usize::from(worker.0)].wake())
+}
+
 fn spawn<H, F>(seat: Seat<H::Mail>, handler: Arc<F>) -> io::Result<JoinHandle<Result<(), String>>>
 where
     H: Handler + 'static,
@@ -260,6 +275,7 @@ where
         // Nothing of the worker outlives its panic but its mailbox, which is fit for that.
         let result = catch_unwind(AssertUnwindSafe(|| work(seat, &*handler)));
         boxes[usize::from(id.0)].close();
+        shared.adoptions.close(id);
         shared.control.drained(id);
         let result = match result {
             Ok(result) => result.map_err(|error| error.to_string()),

@@ -33,6 +33,15 @@ pub struct PlainIo {
     tls: Option<Box<TlsIo>>,
 }
 
+/// A connection that nobody drives.
+pub(super) struct Parts {
+    /// Non-blocking.
+    pub(super) socket: std::net::TcpStream,
+    pub(super) session: Option<ServerConnection>,
+    /// The TLS client has said that no more will come.
+    pub(super) ended: bool,
+}
+
 /// A socket before and after it is known to a runtime.
 enum Socket {
     Detached(std::net::TcpStream),
@@ -66,6 +75,38 @@ impl PlainIo {
             socket: Socket::Detached(socket),
             tls,
         }
+    }
+
+    /// Frees the socket from its runtime, if it is tied to one.
+    ///
+    /// # Errors
+    /// When the runtime does not let go of it; the socket is closed then.
+    pub(super) fn detach(&mut self) -> io::Result<()> {
+        self.socket = match std::mem::replace(&mut self.socket, Socket::Lost) {
+            Socket::Attached(socket) => Socket::Detached(socket.into_std()?),
+            detached @ Socket::Detached(_) => detached,
+            Socket::Lost => return Err(io::ErrorKind::NotConnected.into()),
+        };
+        Ok(())
+    }
+
+    /// What a detached connection is made of; `None` for any other. What it has not yielded yet is appended
+    /// to `rest`.
+    pub(super) fn take_apart(mut self, rest: &mut Vec<u8>) -> Option<Parts> {
+        let Socket::Detached(socket) = std::mem::replace(&mut self.socket, Socket::Lost) else {
+            return None;
+        };
+        rest.extend_from_slice(&self.replay[self.replayed..]);
+        let mut session = self.tls.take().map(|tls| tls.session);
+        let ended = session.as_mut().is_some_and(|tls| {
+            let read = tls.reader().read_to_end(rest);
+            !read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+        });
+        Some(Parts {
+            socket,
+            session,
+            ended,
+        })
     }
 
     /// The TLS session and the runtime's socket, which is attached now if it was not.

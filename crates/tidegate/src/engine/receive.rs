@@ -83,7 +83,7 @@ impl<H: Handler> Worker<H> {
     }
 
     /// The peer will send no more. The endpoint hears of it after the peer got what it is owed.
-    fn end(&mut self, peer: PeerId) {
+    pub(super) fn end(&mut self, peer: PeerId) {
         if let Some(conn) = self.conns.get_mut(peer) {
             conn.set(Mark::Ended);
             self.ended.push(peer);

@@ -51,6 +51,15 @@ impl Session {
         })
     }
 
+    /// A session whose handshake is done, from another driver.
+    pub(crate) fn resumed(tls: ServerConnection) -> Session {
+        Session {
+            tls,
+            began: true,
+            said_goodbye: false,
+        }
+    }
+
     pub(crate) fn is_handshaking(&self) -> bool {
         self.tls.is_handshaking()
     }

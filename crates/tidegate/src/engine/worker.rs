@@ -5,7 +5,8 @@
 //!  sleep ─► │ read the readable ─► mail ─► timers ─► accept ─► write the owed │ ─► carry mail off ─► sleep
 //!           └─────────────────────────────────────────────────────────────────┘
 //! ```
-//! Reading is in `receive.rs`, writing and closing in `transmit.rs`, accepting in `accept.rs`.
+//! Reading is in `receive.rs`, writing and closing in `transmit.rs`, accepting in `accept.rs` and
+//! `adopt.rs`.
 
 use super::accept::Gate;
 use super::clock::{Clock, until};
@@ -184,6 +185,7 @@ impl<H: Handler> Worker<H> {
         }
         // Last, so that no slot freed in this turn is taken again while an event of its old peer waits.
         self.accept(now);
+        self.adopt(now);
         self.flush(now);
         self.drain(now);
         self.post.carry();

@@ -1,0 +1,50 @@
+//! What the connections of one thread share: read buffers, message buffers, the random source. An idle
+//! connection owns none of it.
+
+use crate::OsRandom;
+use std::cell::RefCell;
+use tidegate_proto::Resources;
+
+/// Bytes read at once. Cost: one such buffer for each connection that holds octets nobody has asked for.
+pub(super) const READ: usize = 32 << 10;
+/// Most read buffers a thread keeps.
+const MAX_KEPT: usize = 16;
+
+thread_local! {
+    static RESOURCES: RefCell<Resources> =
+        RefCell::new(Resources::new(Box::new(OsRandom::new())));
+    static BUFFERS: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Runs `f` with this thread's resources. `f` must not call foreign code, say the transport.
+pub(super) fn with_resources<R>(f: impl FnOnce(&mut Resources) -> R) -> R {
+    RESOURCES.with_borrow_mut(f)
+}
+
+/// A read buffer of [`READ`] bytes.
+pub(super) fn take_buffer() -> Box<[u8]> {
+    let kept = BUFFERS.with_borrow_mut(Vec::pop);
+    kept.unwrap_or_else(|| vec![0; READ].into_boxed_slice())
+}
+
+/// Takes a read buffer back.
+pub(super) fn give_back(buffer: Box<[u8]>) {
+    BUFFERS.with_borrow_mut(|buffers| {
+        if buffers.len() < MAX_KEPT {
+            buffers.push(buffer);
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_given_back_is_the_next_one_taken() {
+        let first = take_buffer();
+        let address = first.as_ptr();
+        give_back(first);
+        assert_eq!(take_buffer().as_ptr(), address);
+    }
+}
