@@ -48,7 +48,7 @@ pub(crate) fn job(words: &[&str]) -> Result<()> {
 }
 
 /// The gate in `cargo xtask test`: the kept summary must be what this run says.
-pub(crate) fn gate(binary: &Path, wstest: bool) -> Result<Count> {
+pub(crate) fn gate(binary: &Path, full: bool, wstest: bool) -> Result<Count> {
     let engine = if wstest {
         Engine::Wstest
     } else {
@@ -56,7 +56,7 @@ pub(crate) fn gate(binary: &Path, wstest: bool) -> Result<Count> {
     };
     run(
         &Options {
-            full: false,
+            full,
             engine,
             url: None,
             only: None,
@@ -119,11 +119,12 @@ impl Engine {
     }
 
     /// Where the summary is kept in the tree.
-    fn kept(self) -> PathBuf {
-        let name = match self {
-            Self::Kosoku => "autobahn.txt",
-            Self::Wstest => "autobahn-wstest.txt",
+    fn kept(self, full: bool) -> PathBuf {
+        let engine = match self {
+            Self::Kosoku => "autobahn",
+            Self::Wstest => "autobahn-wstest",
         };
+        let name = format!("{engine}{}.txt", if full { "-full" } else { "" });
         tree::root().join("tests/conformance").join(name)
     }
 
@@ -204,7 +205,7 @@ fn run(options: &Options, binary: Option<&Path>) -> Result<Count> {
     let summary = verdict.summary(options.engine);
     print!("{summary}");
     fs::write(out.join("summary.txt"), &summary)?;
-    let kept = options.engine.kept();
+    let kept = options.engine.kept(options.full);
     if options.record {
         fs::write(&kept, &summary)?;
     } else if options.url.is_none()
@@ -415,16 +416,9 @@ fn without_surrogates(text: &str) -> String {
                 .take(2)
                 .map(char::len_utf8)
                 .sum::<usize>();
-        let half = matches!(
-            rest.as_bytes()[at..],
-            [
-                b'\\',
-                b'u',
-                b'd' | b'D',
-                b'8' | b'9' | b'a' | b'A' | b'b' | b'B',
-                ..
-            ]
-        );
+        let bytes = &rest.as_bytes()[at..];
+        let half =
+            matches!(bytes, [b'\\', b'u', b'd' | b'D', c, ..] if b"89abcdefABCDEF".contains(c));
         clean.push_str(&rest[..if half { at } else { end }]);
         rest = if half {
             rest.get(at + 6..).unwrap_or_default()
@@ -555,7 +549,7 @@ mod tests {
 
     #[test]
     fn half_pairs_are_taken_out_and_all_else_stays() {
-        let text = r#"{"a": "x\ud83cy \\ud83c \n \u00fc"}"#;
+        let text = r#"{"a": "x\ud83cy\uDC00 \\ud83c \n \u00fc"}"#;
         assert_eq!(without_surrogates(text), r#"{"a": "xy \\ud83c \n \u00fc"}"#);
     }
 

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::sh::{self, Result};
 use crate::steps::{Count, Steps};
-use crate::{browser, checks, cleanroom, conformance, interop, server, tidy};
+use crate::{browser, checks, cleanroom, conformance, interop, server, specs, tidy};
 
 /// `cargo xtask test [--full] [filter]`
 pub(crate) fn job(words: &[&str]) -> Result<()> {
@@ -18,6 +18,7 @@ pub(crate) fn job(words: &[&str]) -> Result<()> {
     let mut steps = Steps::new(filter);
 
     steps.run("tidy", tidy::run);
+    steps.run("specs", || specs::job(&[]).map(|()| Count::one(true)));
     steps.run("format", checks::format);
     steps.run("clippy", checks::clippy);
     steps.run("unit and integration tests", checks::tests);
@@ -51,11 +52,11 @@ fn live(steps: &mut Steps, full: bool) {
         return;
     };
     interop::step(steps, "conformance", &["python"], || {
-        conformance::gate(&binary, false)
+        conformance::gate(&binary, full, false)
     });
     if full {
         interop::step(steps, "conformance, wstest", &["wstest"], || {
-            conformance::gate(&binary, true)
+            conformance::gate(&binary, full, true)
         });
     }
     interop::run(steps, &binary, full);
