@@ -182,6 +182,12 @@ impl Compression {
         }
     }
 
+    /// It owns no codec now.
+    #[cfg(test)]
+    pub(super) fn holds_no_codec(&self) -> bool {
+        self.sender.is_none() && self.inflater.is_none()
+    }
+
     /// No message will come or go any more: gives everything back.
     pub(super) fn close(&mut self, resources: &mut Resources) {
         self.release(resources);

@@ -188,6 +188,33 @@ impl Receiver {
         Ok(None)
     }
 
+    /// The usual case and the quick way through it: between two messages, a message in one frame that lies
+    /// whole in the input. `None` takes nothing and judges nothing: the rest is [`Receiver::receive`]'s.
+    #[inline]
+    pub(super) fn whole_frame<'a>(
+        &self,
+        rules: &Rules<'_>,
+        input: &mut &'a mut [u8],
+    ) -> Option<Result<Message<'a>, ProtocolError>> {
+        let is_between = self.message.is_none()
+            && self.control.is_none()
+            && self.header_len == 0
+            && self.skip == 0
+            && !rules.discard;
+        if !is_between {
+            return None;
+        }
+        let (header, start) = FrameHeader::parse(input).ok()??;
+        let mask = judge_mask(rules.role, &header).ok()?;
+        let is_message = header.fin && !header.rsv1 && header.opcode.begins_message();
+        let is_whole = header.len <= (input.len() - start) as u64;
+        if !(is_message && is_whole && header.len <= rules.whole() as u64) {
+            return None;
+        }
+        let payload = &mut take(input, start + header.len as usize)[start..];
+        Some(whole_message(header.opcode, mask, payload))
+    }
+
     /// Forgets an unfinished message; its buffer goes back.
     pub(super) fn abandon(&mut self, resources: &mut Resources) {
         self.control = None;
@@ -431,8 +458,8 @@ impl Assembly {
         }
         let mut longest = rules.longest();
         if self.inflating.is_some() {
-            // What does not compress grows by five octets a block.
-            longest = longest.saturating_add(longest / 64 + 1024);
+            // What does not compress grows: with fixed codes an octet takes up to nine bits.
+            longest = longest.saturating_add(longest / 8 + 1024);
         }
         if charged > longest {
             return Err(ProtocolError::MessageTooBig);

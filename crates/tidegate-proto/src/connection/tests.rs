@@ -1,5 +1,9 @@
 //! Connections fed whole, octet by octet and with a tail: the same messages, answers and close codes.
 
+mod deflate;
+mod properties;
+mod streams;
+
 use super::*;
 use crate::mask::{MaskKey, apply_mask};
 use crate::time::Random;
@@ -46,6 +50,11 @@ struct Harness {
     connection: Connection,
     resources: Resources,
     messages: Vec<(bool, Vec<u8>)>,
+    /// The parts of a message that has not ended.
+    unfinished: Option<(bool, Vec<u8>)>,
+    /// Longest part, and how many parts.
+    longest_part: usize,
+    parts: usize,
     closed: Vec<Closed>,
     written: Vec<u8>,
 }
@@ -56,10 +65,17 @@ impl Harness {
             limits,
             ..Config::default()
         };
+        Harness::with(role, config)
+    }
+
+    fn with(role: Role, config: Config) -> Harness {
         Harness {
             connection: Connection::new(role, Arc::new(config), Outbox::default(), at(0)),
             resources: resources(),
             messages: Vec::new(),
+            unfinished: None,
+            longest_part: 0,
+            parts: 0,
             closed: Vec::new(),
             written: Vec::new(),
         }
@@ -81,7 +97,20 @@ impl Harness {
                     let row = (message.is_text(), message.as_bytes().to_vec());
                     self.messages.push(row);
                 }
-                Event::Part(piece) => panic!("{piece:?} unasked"),
+                Event::Part(piece) => {
+                    let part = piece.part();
+                    assert_eq!(part.first, self.unfinished.is_none());
+                    let is_text = part.kind == MessageKind::Text;
+                    let message = self.unfinished.get_or_insert((is_text, Vec::new()));
+                    assert_eq!(message.0, is_text);
+                    message.1.extend_from_slice(part.bytes);
+                    self.longest_part = self.longest_part.max(part.bytes.len());
+                    self.parts += 1;
+                    if part.last {
+                        self.messages.extend(self.unfinished.take());
+                    }
+                    self.resources.recycle_piece(piece);
+                }
                 Event::Closed(closed) => self.closed.push(closed),
             }
         }
