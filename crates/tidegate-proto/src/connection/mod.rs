@@ -10,6 +10,7 @@ mod extras;
 mod keepalive;
 mod message;
 mod outbox;
+mod pings;
 mod receiver;
 mod resources;
 mod sender;
@@ -32,6 +33,7 @@ use closing::Phase;
 use compression::Compression;
 use extras::Extras;
 use keepalive::{Due, Keepalive};
+use pings::Pings;
 use receiver::{Control, Received, Receiver, Rules};
 use std::io::IoSlice;
 use std::sync::Arc;
@@ -85,6 +87,7 @@ pub struct Connection {
     budget: ControlBudget,
     pongs: Pongs,
     extras: Option<Box<Extras>>,
+    pings: Option<Box<Pings>>,
 }
 
 /// Pongs among the waiting octets, since the outbox was last empty.
@@ -137,6 +140,7 @@ impl Connection {
             budget: ControlBudget::new(&config.limits, now),
             pongs: Pongs::default(),
             extras: None,
+            pings: None,
             config,
         }
     }
@@ -244,6 +248,22 @@ impl Connection {
             Incoming::Binary(_) => OpCode::Binary,
         };
         self.send_message(opcode, message.as_bytes(), resources)
+    }
+
+    /// Queues a ping of the application's own (§5.5.2), whatever the limits say, and returns its number,
+    /// which counts from 1. `None` when the connection is closing: nothing was queued then.
+    pub fn ping(&mut self, resources: &mut Resources) -> Option<u64> {
+        if !self.phase.is_open() {
+            return None;
+        }
+        let number = self.pings.get_or_insert_default().next();
+        self.push_frame(OpCode::Ping, &number.to_be_bytes(), resources);
+        Some(number)
+    }
+
+    /// The highest number of a [`Connection::ping`] that the peer has answered; 0 before the first answer.
+    pub fn pings_answered(&self) -> u64 {
+        self.pings.as_ref().map_or(0, |pings| pings.answered())
     }
 
     /// Begins the closing handshake (§7.1.2): what is queued goes first, then the Close. A reason longer
@@ -390,6 +410,8 @@ impl Connection {
         //= rfc6455#5.5.2  a Ping is answered with its payload, unless a Close was received or sent.
         if control.opcode == OpCode::Ping && self.phase.is_open() {
             self.pong(control, resources);
+        } else if let (OpCode::Pong, Some(pings)) = (control.opcode, &mut self.pings) {
+            pings.pong(control.payload());
         }
         None
     }
