@@ -1,10 +1,10 @@
 //! Masking (RFC 6455 §5.3): XOR with a repeating four-octet key. The only file with `unsafe`.
 //!
 //! [`apply_mask`] picks the widest implementation the CPU has at run time; `apply_mask_portable` is its
-//! safe twin, and the tests compare the two on every length and alignment.
-
-/// Below this many octets the setup of wide registers costs more than it saves.
-const WIDE_FROM: usize = 64;
+//! safe twin, and the tests compare the two on every length and alignment. Both say whether all of the
+//! result is ASCII, which is seen in passing: such a text needs no second look.
+//!
+//! AVX2 is the widest on purpose: AVX-512's intrinsics need Rust 1.89, and the loop is bound by memory.
 
 /// A masking key, turned so that its first octet is the next one to use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -16,6 +16,7 @@ impl MaskKey {
         MaskKey(bytes)
     }
 
+    #[inline]
     pub(crate) fn from_slice(bytes: &[u8]) -> MaskKey {
         MaskKey(bytes.try_into().expect("a masking key has four octets"))
     }
@@ -27,9 +28,16 @@ impl MaskKey {
 
     /// The key as it stands `octets` further into the payload.
     #[must_use]
+    #[inline]
     pub const fn advanced(self, octets: usize) -> MaskKey {
         let bits = 8 * (octets % 4) as u32;
-        MaskKey(u32::from_be_bytes(self.0).rotate_left(bits).to_be_bytes())
+        MaskKey(u32::from_le_bytes(self.0).rotate_right(bits).to_le_bytes())
+    }
+
+    /// The key for eight octets.
+    const fn twice(self) -> u64 {
+        let key = u32::from_ne_bytes(self.0) as u64;
+        key << 32 | key
     }
 }
 
@@ -38,69 +46,155 @@ impl MaskKey {
 /// Masking twice with the same key gives the data back.
 #[inline]
 pub fn apply_mask(key: MaskKey, data: &mut [u8]) -> MaskKey {
-    #[cfg(target_arch = "x86_64")]
-    if data.len() >= WIDE_FROM && std::arch::is_x86_feature_detected!("avx2") {
-        // SAFETY: the CPU was just seen to have AVX2, which is all the function asks for.
-        unsafe { x86::apply_mask_avx2(key, data) };
-        return key.advanced(data.len());
-    }
-    apply_mask_portable(key, data);
+    mask_and_look(key, data);
     key.advanced(data.len())
 }
 
-/// The safe twin: eight octets a step, which compilers widen to what the target surely has.
-fn apply_mask_portable(key: MaskKey, data: &mut [u8]) {
-    let key32 = u32::from_ne_bytes(key.0);
-    let key64 = u64::from(key32) << 32 | u64::from(key32);
-    let mut words = data.chunks_exact_mut(8);
-    for word in &mut words {
-        let masked = u64::from_ne_bytes((&*word).try_into().expect("eight octets")) ^ key64;
+/// Unmasks `data` in place. `Ok` when all of it turns out to be ASCII, which is text without further ado;
+/// else `Err` with the octets, which are still to be validated.
+#[inline]
+pub(crate) fn unmask_ascii(key: MaskKey, data: &mut [u8]) -> Result<&str, &[u8]> {
+    if mask_and_look(key, data) {
+        // SAFETY: no octet has its top bit set, so each is a character by itself.
+        return Ok(unsafe { std::str::from_utf8_unchecked(data) });
+    }
+    Err(data)
+}
+
+/// Masks `data`; true when the result is ASCII.
+#[inline]
+fn mask_and_look(key: MaskKey, data: &mut [u8]) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    if data.len() >= x86::LANE && std::arch::is_x86_feature_detected!("avx2") {
+        // SAFETY: the CPU was just seen to have AVX2, and the data to be long enough.
+        return unsafe { x86::apply_mask_avx2(key, data) };
+    }
+    apply_mask_portable(key, data)
+}
+
+/// The safe twin: eight octets a step, which compilers widen to what the target surely has. The last step
+/// may overlap the one before it, so its octets are read before any is written.
+fn apply_mask_portable(key: MaskKey, data: &mut [u8]) -> bool {
+    let Some(last) = data.last_chunk::<8>() else {
+        return mask_octets(key, data);
+    };
+    let last = u64::from_ne_bytes(*last) ^ key.advanced(data.len()).twice();
+    let (key, mut seen) = (key.twice(), last);
+    for word in data.chunks_exact_mut(8) {
+        let masked = u64::from_ne_bytes((&*word).try_into().expect("eight octets")) ^ key;
         word.copy_from_slice(&masked.to_ne_bytes());
+        seen |= masked;
     }
-    for (byte, key) in words.into_remainder().iter_mut().zip(key.0.iter().cycle()) {
-        *byte ^= key;
+    if let Some(end) = data.last_chunk_mut() {
+        *end = last.to_ne_bytes();
     }
+    seen & TOP_BITS == 0
+}
+
+/// Fewer than eight octets.
+fn mask_octets(key: MaskKey, data: &mut [u8]) -> bool {
+    let mut seen = 0;
+    for (octet, key) in data.iter_mut().zip(key.0.iter().cycle()) {
+        *octet ^= key;
+        seen |= *octet;
+    }
+    seen.is_ascii()
 }
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{MaskKey, apply_mask_portable};
+    use super::MaskKey;
     use std::arch::x86_64::{
-        __m256i, _mm256_loadu_si256, _mm256_set1_epi32, _mm256_storeu_si256, _mm256_xor_si256,
+        __m256i, _mm256_loadu_si256, _mm256_movemask_epi8, _mm256_or_si256, _mm256_storeu_si256,
+        _mm256_xor_si256,
     };
 
-    /// 128 octets a step in four registers, then 32, then the safe twin for what is left.
+    /// Octets in a vector, and the fewest that can be masked here.
+    pub(super) const LANE: usize = 32;
+    /// From so many octets on it pays that no store crosses a cache line.
+    const ALIGN_FROM: usize = 256;
+
+    /// Four vectors a step, then one. The first vector (when the rest is aligned) and the last overlap their
+    /// neighbours, so they are read before anything is written, and written at the end.
     ///
     /// # Safety
-    /// The CPU must have AVX2.
+    /// The CPU must have AVX2, and `data` at least [`LANE`] octets.
     #[target_feature(enable = "avx2")]
-    pub(super) unsafe fn apply_mask_avx2(key: MaskKey, data: &mut [u8]) {
-        let wide = _mm256_set1_epi32(i32::from_ne_bytes(key.to_bytes()));
-        let mut blocks = data.chunks_exact_mut(128);
-        for block in &mut blocks {
-            let at = block.as_mut_ptr().cast::<__m256i>();
-            // SAFETY: `block` has 128 octets, so the four 32-octet lanes at `at` lie inside it;
-            // loadu and storeu ask for no alignment.
-            unsafe {
-                let a = _mm256_xor_si256(_mm256_loadu_si256(at), wide);
-                let b = _mm256_xor_si256(_mm256_loadu_si256(at.add(1)), wide);
-                let c = _mm256_xor_si256(_mm256_loadu_si256(at.add(2)), wide);
-                let d = _mm256_xor_si256(_mm256_loadu_si256(at.add(3)), wide);
-                _mm256_storeu_si256(at, a);
-                _mm256_storeu_si256(at.add(1), b);
-                _mm256_storeu_si256(at.add(2), c);
-                _mm256_storeu_si256(at.add(3), d);
+    pub(super) unsafe fn apply_mask_avx2(key: MaskKey, data: &mut [u8]) -> bool {
+        let (start, end) = (data.as_mut_ptr(), data.len() - LANE);
+        let is_aligned = data.len() >= ALIGN_FROM;
+        let mut at = if is_aligned {
+            LANE - start.addr() % LANE
+        } else {
+            0
+        };
+        // SAFETY: there is a vector at `start` and one at `end`, and every other one lies between: it begins
+        // at `at` or up to three vectors behind it, and that is checked to be before `end`. The CPU is the
+        // caller's word.
+        unsafe {
+            let wide = splat(key.advanced(at));
+            let first = masked(start, splat(key));
+            let last = masked(start.add(end), splat(key.advanced(end)));
+            let mut seen = _mm256_or_si256(first, last);
+            while at + 3 * LANE < end {
+                let here = start.add(at);
+                let a = masked(here, wide);
+                let b = masked(here.add(LANE), wide);
+                let c = masked(here.add(2 * LANE), wide);
+                let d = masked(here.add(3 * LANE), wide);
+                store(here, a);
+                store(here.add(LANE), b);
+                store(here.add(2 * LANE), c);
+                store(here.add(3 * LANE), d);
+                seen = _mm256_or_si256(seen, _mm256_or_si256(a, b));
+                seen = _mm256_or_si256(seen, _mm256_or_si256(c, d));
+                at += 4 * LANE;
             }
+            while at < end {
+                let vector = masked(start.add(at), wide);
+                store(start.add(at), vector);
+                seen = _mm256_or_si256(seen, vector);
+                at += LANE;
+            }
+            if is_aligned {
+                store(start, first);
+            }
+            store(start.add(end), last);
+            _mm256_movemask_epi8(seen) == 0
         }
-        let mut lanes = blocks.into_remainder().chunks_exact_mut(32);
-        for lane in &mut lanes {
-            let at = lane.as_mut_ptr().cast::<__m256i>();
-            // SAFETY: `lane` has 32 octets; loadu and storeu ask for no alignment.
-            unsafe { _mm256_storeu_si256(at, _mm256_xor_si256(_mm256_loadu_si256(at), wide)) };
-        }
-        apply_mask_portable(key, lanes.into_remainder());
+    }
+
+    /// # Safety
+    /// The CPU must have AVX2.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn splat(key: MaskKey) -> __m256i {
+        let keys = [key.to_bytes(); LANE / 4];
+        // SAFETY: the keys are LANE octets; loadu asks for no alignment.
+        unsafe { _mm256_loadu_si256(keys.as_ptr().cast()) }
+    }
+
+    /// # Safety
+    /// The CPU must have AVX2, and [`LANE`] octets must be readable at `at`.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn masked(at: *const u8, wide: __m256i) -> __m256i {
+        // SAFETY: the caller vouches for both; loadu asks for no alignment.
+        unsafe { _mm256_xor_si256(_mm256_loadu_si256(at.cast()), wide) }
+    }
+
+    /// # Safety
+    /// The CPU must have AVX2, and [`LANE`] octets must be writable at `at`.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn store(at: *mut u8, vector: __m256i) {
+        // SAFETY: the caller vouches for both; storeu asks for no alignment.
+        unsafe { _mm256_storeu_si256(at.cast(), vector) }
     }
 }
+
+/// The top bit of each octet: set in none of ASCII.
+const TOP_BITS: u64 = 0x8080_8080_8080_8080;
 
 #[cfg(test)]
 mod tests {
@@ -116,9 +210,9 @@ mod tests {
     #[test]
     fn all_lengths_and_alignments_agree_with_the_definition() {
         let key = [0x37, 0xFA, 0x21, 0x3D];
-        let data: Vec<u8> = (0..600u32).map(|i| (i * 7 + 3) as u8).collect();
+        let data: Vec<u8> = (0..900u32).map(|i| (i * 7 + 3) as u8).collect();
         for start in 0..40 {
-            for len in 0..=(data.len() - start).min(330) {
+            for len in 0..=(data.len() - start).min(700) {
                 let mut expected = data.clone();
                 by_definition(key, &mut expected[start..start + len]);
                 let mut wide = data.clone();
@@ -143,6 +237,37 @@ mod tests {
                 next = apply_mask(next, piece);
             }
             assert_eq!(pieces, whole, "in {step}s");
+        }
+    }
+
+    #[test]
+    fn ascii_is_recognised_and_one_octet_that_is_not_is_seen_wherever_it_stands() {
+        let key = MaskKey::new([0x80, 0xFF, 0x7F, 0x01]);
+        let masked = |text: &[u8]| {
+            let mut data = text.to_vec();
+            by_definition(key.to_bytes(), &mut data);
+            data
+        };
+        for len in (0..=320).chain([1_000, 4_099]) {
+            let ascii: Vec<u8> = (0..len).map(|i| (i % 128) as u8).collect();
+            assert_eq!(
+                unmask_ascii(key, &mut masked(&ascii)).map(str::as_bytes),
+                Ok(&ascii[..])
+            );
+            assert!(apply_mask_portable(key, &mut masked(&ascii)));
+            for odd in 0..len {
+                let mut text = ascii.clone();
+                text[odd] |= 0x80;
+                assert_eq!(
+                    unmask_ascii(key, &mut masked(&text)),
+                    Err(&text[..]),
+                    "{odd} of {len}"
+                );
+                assert!(
+                    !apply_mask_portable(key, &mut masked(&text)),
+                    "{odd} of {len}"
+                );
+            }
         }
     }
 }

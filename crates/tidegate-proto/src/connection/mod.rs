@@ -196,6 +196,11 @@ impl Connection {
                 !self.phase.is_open(),
                 self.extras.as_deref_mut(),
             );
+            match self.receiver.whole_frame(&rules, input) {
+                Some(Ok(message)) => return Some(Event::Message(message)),
+                Some(Err(error)) => return Some(Event::Closed(self.fail(now, error, resources))),
+                None => {}
+            }
             match self.receiver.receive(&mut rules, input, resources) {
                 Ok(None) => return None,
                 Ok(Some(Received::Message(message))) => return Some(Event::Message(message)),

@@ -13,7 +13,7 @@ use crate::config::{Config, FRAGMENT_OVERHEAD};
 use crate::deflate::{Bounds, Inflating};
 use crate::error::ProtocolError;
 use crate::frame::{FrameHeader, MAX_CONTROL_PAYLOAD, MAX_HEADER, OpCode};
-use crate::mask::{MaskKey, apply_mask};
+use crate::mask::{MaskKey, apply_mask, unmask_ascii};
 use crate::utf8::Utf8Decoder;
 
 /// Longest piece of an inflated message.
@@ -206,7 +206,9 @@ impl Receiver {
         }
         let (header, start) = FrameHeader::parse(input).ok()??;
         let mask = judge_mask(rules.role, &header).ok()?;
-        let is_message = header.fin && !header.rsv1 && header.opcode.begins_message();
+        let is_message = header.fin
+            && !header.rsv1
+            && matches!(header.opcode, OpCode::Text | OpCode::Binary);
         let is_whole = header.len <= (input.len() - start) as u64;
         if !(is_message && is_whole && header.len <= rules.whole() as u64) {
             return None;
@@ -319,7 +321,8 @@ impl Receiver {
             let is_whole = header.fin && header.len <= input.len() as u64;
             if is_whole && header.len <= rules.whole() as u64 {
                 let payload = take(input, header.len as usize);
-                return whole_message(header.opcode, mask, payload).map(Some);
+                let message = whole_message(header.opcode, mask, payload)?;
+                return Ok(Some(Received::Message(message)));
             }
         }
         let message = self
@@ -639,18 +642,23 @@ fn judge_mask(role: Role, header: &FrameHeader) -> Result<MaskKey, ProtocolError
     }
 }
 
-/// A message that lies whole in the input: unmasked in place, validated once, lent out.
+/// A message that lies whole in the input: unmasked in place, validated at most once, lent out.
 fn whole_message(
     opcode: OpCode,
     mask: MaskKey,
     payload: &mut [u8],
-) -> Result<Received<'_>, ProtocolError> {
-    apply_mask(mask, payload);
-    if opcode == OpCode::Text {
-        let text = simdutf8::basic::from_utf8(payload).map_err(|_| ProtocolError::TextNotUtf8)?;
-        return Ok(Received::Message(Message::Text(text)));
+) -> Result<Message<'_>, ProtocolError> {
+    if opcode != OpCode::Text {
+        apply_mask(mask, payload);
+        return Ok(Message::Binary(payload));
     }
-    Ok(Received::Message(Message::Binary(payload)))
+    match unmask_ascii(mask, payload) {
+        Ok(text) => Ok(Message::Text(text)),
+        Err(octets) => match simdutf8::basic::from_utf8(octets) {
+            Ok(text) => Ok(Message::Text(text)),
+            Err(_) => Err(ProtocolError::TextNotUtf8),
+        },
+    }
 }
 
 /// Cuts the first `n` octets off `input`.
