@@ -3,13 +3,17 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 use tidegate_proto::{
-    Accept, Closed, Config, Handler, Incoming, Limits, Opening, Outboxes, PeerId, Request,
+    Accept, Closed, Config, Deflate, Handler, Incoming, Limits, Opening, Outboxes, PeerId,
+    Rejection, Request,
 };
 
 /// Sends each whole message back to its sender, text as text and binary as binary.
 ///
 /// It takes [`Limits::large`] (16 MiB messages), because conformance suites and benches ask for that. A
 /// sender that does not read is not read either once its own outbox is high.
+///
+/// It compresses with as much context as the client offers. A client that wants another mode names it in the
+/// query, so that each can be examined and measured: `?deflate=off`, `shared` or `dedicated`.
 #[derive(Clone, Debug)]
 pub struct Echo {
     config: Arc<Config>,
@@ -26,6 +30,7 @@ impl Default for Echo {
     fn default() -> Echo {
         Echo::new(Arc::new(Config {
             limits: Limits::large(),
+            deflate: DEDICATED.into(),
             ..Config::default()
         }))
     }
@@ -35,8 +40,20 @@ impl Handler for Echo {
     /// An echo has nothing to say to other workers.
     type Mail = Infallible;
 
-    fn open(&mut self, _: PeerId, _: &Request, _: &mut Outboxes<'_, Infallible>) -> Opening {
-        Opening::Accept(Accept::new(Arc::clone(&self.config)))
+    fn open(&mut self, _: PeerId, request: &Request, _: &mut Outboxes<'_, Infallible>) -> Opening {
+        let mode = match request.query_param("deflate").as_deref() {
+            None => return Opening::Accept(Accept::new(Arc::clone(&self.config))),
+            Some("off") => Deflate::Off,
+            Some("shared") => Deflate::Shared,
+            Some("dedicated") => DEDICATED,
+            Some(_) => {
+                let message = "deflate must be off, shared or dedicated";
+                return Opening::Reject(Rejection::new(400, message));
+            }
+        };
+        let mut config = Config::clone(&self.config);
+        config.deflate.mode = mode;
+        Opening::Accept(Accept::new(Arc::new(config)))
     }
 
     fn message(&mut self, peer: PeerId, message: Incoming<'_>, out: &mut Outboxes<'_, Infallible>) {
@@ -49,3 +66,9 @@ impl Handler for Echo {
 
     fn closed(&mut self, _: PeerId, _: &Closed, _: &mut Outboxes<'_, Infallible>) {}
 }
+
+/// The largest window and tables: what an echo is asked for is to show what the protocol can do.
+const DEDICATED: Deflate = Deflate::Dedicated {
+    bits: 15,
+    mem_level: 8,
+};

@@ -139,3 +139,37 @@ fn much_more_than_a_turn_s_measure_flows_both_ways() {
     assert!(client.0.read(&mut none).is_err(), "nothing is left over");
     stop(server);
 }
+
+#[test]
+fn an_echo_compresses_as_the_query_says() {
+    let server = echo(1);
+    let addr = server.local_addr();
+    let alone = "server_no_context_takeover; client_no_context_takeover";
+    let rows = [
+        ("/", Some("permessage-deflate".to_owned())),
+        ("/?deflate=dedicated", Some("permessage-deflate".to_owned())),
+        (
+            "/?deflate=shared",
+            Some(format!("permessage-deflate; {alone}")),
+        ),
+        ("/?deflate=off", None),
+    ];
+    for (path, answer) in rows {
+        let head = head_for(addr, path);
+        let field = head
+            .lines()
+            .find_map(|line| line.strip_prefix("Sec-WebSocket-Extensions: "));
+        assert_eq!(field, answer.as_deref(), "{path}: {head}");
+    }
+    assert!(head_for(addr, "/?deflate=on").starts_with("HTTP/1.1 400 "));
+    stop(server);
+}
+
+/// The answer to a client that offers compression.
+fn head_for(addr: std::net::SocketAddr, path: &str) -> String {
+    let offer = "\r\nSec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n";
+    let request = request(addr, path).replace("\r\n\r\n", offer);
+    let mut client = Client(connect(addr));
+    client.0.write_all(request.as_bytes()).expect("it is taken");
+    client.head()
+}
