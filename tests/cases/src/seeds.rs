@@ -16,12 +16,27 @@ pub fn of(target: &str) -> BTreeSet<Vec<u8>> {
     let seeds: Vec<Vec<u8>> = match target {
         "frame" => cases.iter().filter(open).map(Case::octets).collect(),
         "connection" => cases.iter().filter(open).map(connection).collect(),
-        "handshake_request" => cases.iter().filter(head(Role::Server)).map(Case::octets).collect(),
-        "handshake_response" => cases.iter().filter(head(Role::Client)).map(Case::octets).collect(),
+        "handshake_request" => cases
+            .iter()
+            .filter(head(Role::Server))
+            .map(Case::octets)
+            .collect(),
+        "handshake_response" => cases
+            .iter()
+            .filter(head(Role::Client))
+            .map(Case::octets)
+            .collect(),
         "extensions" => cases.iter().flat_map(header_values).collect(),
-        "utf8" => texts(&cases).map(|text| [b"\x03".to_vec(), text].concat()).collect(),
-        "mask" => texts(&cases).map(|text| [&KEY[..], b"\x11", &text].concat()).collect(),
-        "command" => COMMANDS.iter().map(|text| text.as_bytes().to_vec()).collect(),
+        "utf8" => texts(&cases)
+            .map(|text| [b"\x03".to_vec(), text].concat())
+            .collect(),
+        "mask" => texts(&cases)
+            .map(|text| [&KEY[..], b"\x11", &text].concat())
+            .collect(),
+        "command" => COMMANDS
+            .iter()
+            .map(|text| text.as_bytes().to_vec())
+            .collect(),
         _ => Vec::new(),
     };
     let short = |seed: &Vec<u8>| !seed.is_empty() && seed.len() <= LONGEST;
@@ -38,9 +53,15 @@ fn connection(case: &Case) -> Vec<u8> {
 /// The values of the fields whose readers the target `extensions` tries.
 fn header_values(case: &Case) -> Vec<Vec<u8>> {
     let octets = case.octets();
-    let lines = octets.split(|&octet| octet == b'\n').map(<[u8]>::trim_ascii);
+    let lines = octets
+        .split(|&octet| octet == b'\n')
+        .map(<[u8]>::trim_ascii);
     let names: [&[u8]; 2] = [b"Sec-WebSocket-Extensions:", b"Origin:"];
-    let value = |line: &[u8]| names.iter().find_map(|name| line.strip_prefix(*name).map(<[u8]>::to_vec));
+    let value = |line: &[u8]| {
+        names
+            .iter()
+            .find_map(|name| line.strip_prefix(*name).map(<[u8]>::to_vec))
+    };
     let values = lines.filter_map(value);
     values.map(|value| value.trim_ascii().to_vec()).collect()
 }

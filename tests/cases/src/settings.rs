@@ -1,6 +1,8 @@
 //! What a `with` line changes for the rows below it: limits, Origins, subprotocols. It never changes what is
 //! right or wrong by the RFC.
 
+use tidegate_proto::deflate::{self, Deflate, DeflateConfig, Negotiated};
+use tidegate_proto::handshake::parse_offers;
 use tidegate_proto::{Config, EndpointConfig, Limits, OriginPolicy, Timeouts};
 
 /// Settings of a row, as they stand in the table and in the query of a live server's URL.
@@ -8,7 +10,13 @@ use tidegate_proto::{Config, EndpointConfig, Limits, OriginPolicy, Timeouts};
 pub struct Settings(Vec<(String, String)>);
 
 /// Settings that a connection's [`Config`] is made of.
-const LIMITS: [&str; 4] = ["message", "fragments", "control_burst", "control_rate"];
+const LIMITS: [&str; 5] = [
+    "message",
+    "fragments",
+    "control_burst",
+    "control_rate",
+    "deflate",
+];
 /// Settings of the handshake.
 const OTHERS: [&str; 3] = ["origins", "protocols", "offer"];
 
@@ -79,8 +87,32 @@ impl Settings {
                 outbox: 4 << 20,
                 ..standard
             },
+            deflate: self.deflate(),
             timeouts: Timeouts::default(),
         }
+    }
+
+    /// `deflate=shared`, `deflate=dedicated`, `deflate=10` (dedicated with so many bits); off without.
+    fn deflate(&self) -> DeflateConfig {
+        let dedicated = |bits| Deflate::Dedicated { bits, mem_level: 5 };
+        let mode = match self.value("deflate") {
+            None => Deflate::Off,
+            Some("shared") => Deflate::Shared,
+            Some("dedicated") => dedicated(15),
+            Some(bits) => dedicated(bits.parse().expect("a mode or a number of bits")),
+        };
+        DeflateConfig {
+            threshold: 32,
+            ..mode.into()
+        }
+    }
+
+    /// What holds between a client that offers [`Settings::offer`] and a server with these settings.
+    pub fn negotiated(&self) -> Option<Negotiated> {
+        let offers =
+            parse_offers(self.offer()?.as_bytes()).expect("the table offers by the grammar");
+        let accepted = deflate::accept(&offers, &self.deflate(), None)?;
+        Some(accepted.negotiated)
     }
 
     /// What a worker with these settings lets in: `origins=any`, or a comma list; same-origin without.
@@ -105,9 +137,10 @@ impl Settings {
         list.split(',').filter(|name| !name.is_empty()).collect()
     }
 
-    /// Extensions that a client offers.
+    /// Extensions that a client offers: `offer=…`, and where `deflate` is on what fits it.
     pub fn offer(&self) -> Option<&str> {
-        self.value("offer")
+        let fitting = self.value("deflate").map(|_| "permessage-deflate");
+        self.value("offer").or(fitting)
     }
 }
 

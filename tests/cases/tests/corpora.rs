@@ -10,10 +10,15 @@ use tidegate_cases::targets::{TARGETS, Target};
 const CHANGES: usize = 40;
 
 fn corpus(target: &Target) -> Vec<Vec<u8>> {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(target.name);
-    let entries = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../../fuzz/corpus")
+        .join(target.name);
+    let entries =
+        fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     let read = |entry: std::io::Result<fs::DirEntry>| fs::read(entry.expect("a file").path());
-    entries.map(|entry| read(entry).expect("a readable file")).collect()
+    entries
+        .map(|entry| read(entry).expect("a readable file"))
+        .collect()
 }
 
 #[test]
@@ -47,7 +52,9 @@ fn change(numbers: &mut Numbers, input: &mut Vec<u8>, seeds: &[Vec<u8>]) {
         let at = numbers.below(input.len().max(1)).min(input.len());
         match numbers.below(6) {
             0 if !input.is_empty() => input[at] ^= 1 << numbers.below(8),
-            1 if !input.is_empty() => input[at] = *numbers.pick(&[0, 1, 0x7E, 0x7F, 0x80, 0xFE, 0xFF]),
+            1 if !input.is_empty() => {
+                input[at] = *numbers.pick(&[0, 1, 0x7E, 0x7F, 0x80, 0xFE, 0xFF])
+            }
             2 => input.truncate(at),
             3 => input.insert(at, numbers.next_word() as u8),
             4 => input.extend_from_within(at..),

@@ -2,11 +2,15 @@
 
 use tidegate_cases::{Case, cases, run};
 
-/// The rows of one file; `TIDEGATE_CASE` picks those whose name contains it.
+/// The rows of one file; `TIDEGATE_CASE` picks those whose name contains it, or is it after a `=`.
 fn rows(file: &str) -> Vec<Case> {
     let wanted = std::env::var("TIDEGATE_CASE").unwrap_or_default();
     let mut rows = cases();
-    rows.retain(|case| case.place.starts_with(file) && case.name.contains(&wanted));
+    let picked = |name: &str| match wanted.strip_prefix('=') {
+        Some(exact) => name == exact,
+        None => name.contains(&wanted),
+    };
+    rows.retain(|case| case.place.starts_with(file) && picked(&case.name));
     rows
 }
 

@@ -11,7 +11,9 @@ use tidegate_cases::seeds;
 use tidegate_cases::targets::TARGETS;
 
 fn main() -> io::Result<()> {
-    let folder = env::args().nth(1).unwrap_or_else(|| "fuzz/corpus".to_owned());
+    let folder = env::args()
+        .nth(1)
+        .unwrap_or_else(|| "fuzz/corpus".to_owned());
     for target in TARGETS {
         let folder = Path::new(&folder).join(target.name);
         fs::create_dir_all(&folder)?;

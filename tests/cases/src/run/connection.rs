@@ -93,6 +93,7 @@ impl Peer {
                     }
                     messages.push((message.is_text(), message.as_bytes().to_vec()));
                 }
+                Event::Part(_) => unreachable!("nobody asked for parts"),
                 Event::Closed(end) => closed.push(end),
             }
         }

@@ -7,8 +7,8 @@ use std::io::IoSlice;
 use std::sync::Arc;
 use std::time::Duration;
 use tidegate_proto::{
-    CloseCode, Closed, Config, Connection, Encoded, Event, Level, Limits, Outbox, ProtocolError, Resources,
-    Role, Time, Timeouts,
+    CloseCode, Closed, Config, Connection, Encoded, Event, Level, Limits, Outbox, ProtocolError,
+    Resources, Role, Time,
 };
 
 /// The first octet is role and seed, the rest is what the peer sends.
@@ -16,10 +16,18 @@ pub(super) fn run(data: &[u8]) {
     let Some((&first, octets)) = data.split_first() else {
         return;
     };
-    let role = if first & 1 == 0 { Role::Server } else { Role::Client };
+    let role = if first & 1 == 0 {
+        Role::Server
+    } else {
+        Role::Client
+    };
     let whole = calm(role, octets, Cuts::Whole);
     for cuts in [Cuts::Each, Cuts::Random(u64::from(first))] {
-        assert_eq!(calm(role, octets, cuts), whole, "the pieces make a difference: {cuts:?}");
+        assert_eq!(
+            calm(role, octets, cuts),
+            whole,
+            "the pieces make a difference: {cuts:?}"
+        );
     }
     Storm::new(role, u64::from(first)).run(octets);
 }
@@ -37,12 +45,15 @@ fn config() -> Arc<Config> {
             control_per_second: 10,
             ..Limits::default()
         },
-        timeouts: Timeouts::default(),
+        ..Config::default()
     })
 }
 
 /// What an application hears: messages, and the end.
-type Heard = (Vec<(bool, Vec<u8>)>, Option<(Option<u16>, Option<ProtocolError>)>);
+type Heard = (
+    Vec<(bool, Vec<u8>)>,
+    Option<(Option<u16>, Option<ProtocolError>)>,
+);
 
 /// Octets in, in pieces, everything written at once.
 fn calm(role: Role, octets: &[u8], cuts: Cuts) -> Heard {
@@ -54,8 +65,13 @@ fn calm(role: Role, octets: &[u8], cuts: Cuts) -> Heard {
         while let Some(event) = connection.receive(Time::ZERO, &mut input, &mut resources) {
             assert!(heard.1.is_none(), "something after the end");
             match event {
-                Event::Message(message) => heard.0.push((message.is_text(), message.as_bytes().to_vec())),
-                Event::Closed(closed) => heard.1 = Some((closed.code.map(CloseCode::get), closed.cause)),
+                Event::Message(message) => heard
+                    .0
+                    .push((message.is_text(), message.as_bytes().to_vec())),
+                Event::Part(_) => unreachable!("nobody asked for parts"),
+                Event::Closed(closed) => {
+                    heard.1 = Some((closed.code.map(CloseCode::get), closed.cause))
+                }
             }
         }
         assert!(input.is_empty());
@@ -63,7 +79,10 @@ fn calm(role: Role, octets: &[u8], cuts: Cuts) -> Heard {
     }
     for (text, payload) in &heard.0 {
         assert!(payload.len() <= 700, "a message beyond the limit");
-        assert!(!text || std::str::from_utf8(payload).is_ok(), "text that is no UTF-8");
+        assert!(
+            !text || std::str::from_utf8(payload).is_ok(),
+            "text that is no UTF-8"
+        );
     }
     heard
 }
@@ -126,10 +145,14 @@ impl Storm {
 
     fn receive(&mut self, mut piece: Vec<u8>) {
         let mut input = &mut piece[..];
-        while let Some(event) = self.connection.receive(self.now, &mut input, &mut self.resources) {
+        while let Some(event) = self
+            .connection
+            .receive(self.now, &mut input, &mut self.resources)
+        {
             assert!(self.closed.is_empty(), "something after the end");
             match event {
                 Event::Message(message) => drop(message),
+                Event::Part(_) => unreachable!("nobody asked for parts"),
                 Event::Closed(closed) => self.closed.push(closed),
             }
         }
@@ -144,7 +167,12 @@ impl Storm {
                 self.now = self.now + Duration::from_millis(self.numbers.below(9_000) as u64);
                 self.time_passes();
             }
-            18 => self.connection.close(self.now, CloseCode::GOING_AWAY, &"é".repeat(90), &mut self.resources),
+            18 => self.connection.close(
+                self.now,
+                CloseCode::GOING_AWAY,
+                &"é".repeat(90),
+                &mut self.resources,
+            ),
             19 if self.numbers.one_in(8) => {
                 let closed = self.connection.handle_eof(self.now, &mut self.resources);
                 self.closed.extend(closed);
@@ -165,9 +193,13 @@ impl Storm {
         let is_text = self.numbers.one_in(2);
         let level = match (is_text, self.numbers.one_in(2)) {
             (true, true) => self.connection.send_text(text, &mut self.resources),
-            (true, false) => self.connection.send(&Encoded::text(text), &mut self.resources),
+            (true, false) => self
+                .connection
+                .send(&Encoded::text(text), &mut self.resources),
             (false, true) => self.connection.send_binary(&payload, &mut self.resources),
-            (false, false) => self.connection.send(&Encoded::binary(&payload), &mut self.resources),
+            (false, false) => self
+                .connection
+                .send(&Encoded::binary(&payload), &mut self.resources),
         };
         if matches!(level, Level::Low | Level::High) {
             self.sent.push((is_text, payload));
@@ -178,19 +210,32 @@ impl Storm {
     fn write_some(&mut self) {
         let mut slices = [IoSlice::new(&[]); 2];
         let filled = self.connection.poll_transmit(&mut slices);
-        let octets: Vec<u8> = slices[..filled].iter().flat_map(|s| s.iter().copied()).collect();
+        let octets: Vec<u8> = slices[..filled]
+            .iter()
+            .flat_map(|s| s.iter().copied())
+            .collect();
         let taken = self.numbers.below(octets.len() + 1);
         self.written.extend_from_slice(&octets[..taken]);
-        self.connection.handle_sent(self.now, taken, &mut self.resources);
+        self.connection
+            .handle_sent(self.now, taken, &mut self.resources);
     }
 
     fn time_passes(&mut self) {
-        while self.connection.poll_timeout().is_some_and(|due| due <= self.now) {
+        while self
+            .connection
+            .poll_timeout()
+            .is_some_and(|due| due <= self.now)
+        {
             let before = self.connection.poll_timeout();
-            let closed = self.connection.handle_timeout(self.now, &mut self.resources);
+            let closed = self
+                .connection
+                .handle_timeout(self.now, &mut self.resources);
             self.dead |= self.connection.poll_timeout().is_none();
             self.closed.extend(closed);
-            assert!(self.connection.poll_timeout() != before, "a timer that comes again at once");
+            assert!(
+                self.connection.poll_timeout() != before,
+                "a timer that comes again at once"
+            );
         }
     }
 
@@ -199,8 +244,14 @@ impl Storm {
         assert!(self.closed.len() <= 1, "the end is told twice");
         // 600 of messages, a frame that may exceed it alone, pongs, pings and a Close.
         let queued = self.connection.queued();
-        assert!(queued <= 600 + 220 + 16 * 131 + 3_000, "{queued} octets wait");
-        assert!(self.closed.is_empty() || !self.connection.is_open(), "told that it ended, and open");
+        assert!(
+            queued <= 600 + 220 + 16 * 131 + 3_000,
+            "{queued} octets wait"
+        );
+        assert!(
+            self.closed.is_empty() || !self.connection.is_open(),
+            "told that it ended, and open"
+        );
     }
 
     /// The opposite role takes all that was written, and gets the messages that were sent.
@@ -208,17 +259,31 @@ impl Storm {
         let masked = self.role == Role::Client;
         let mut frames = Vec::new();
         let mut rest = &self.written[..];
-        while let Some((frame, len)) = wire::read_frame(rest, masked).expect("only good frames are sent") {
+        while let Some((frame, len)) =
+            wire::read_frame(rest, masked).expect("only good frames are sent")
+        {
             frames.push(frame);
             rest = &rest[len..];
         }
-        let closes = frames.iter().filter(|frame| frame.opcode == wire::CLOSE).count();
+        let closes = frames
+            .iter()
+            .filter(|frame| frame.opcode == wire::CLOSE)
+            .count();
         assert!(closes <= 1, "two Closes were sent");
-        let last = frames.last().is_some_and(|frame| frame.opcode == wire::CLOSE);
-        assert!(closes == 0 || last && rest.is_empty(), "something was sent after a Close");
+        let last = frames
+            .last()
+            .is_some_and(|frame| frame.opcode == wire::CLOSE);
+        assert!(
+            closes == 0 || last && rest.is_empty(),
+            "something was sent after a Close"
+        );
         let opposite = if masked { Role::Server } else { Role::Client };
         let heard = lenient(opposite, &mut self.written);
-        assert_eq!(heard, self.sent[..heard.len()], "what was sent is not what arrived");
+        assert_eq!(
+            heard,
+            self.sent[..heard.len()],
+            "what was sent is not what arrived"
+        );
         if !self.dead && self.closed.is_empty() {
             assert_eq!(heard.len(), self.sent.len(), "messages were lost");
         }
@@ -247,7 +312,10 @@ fn lenient(role: Role, octets: &mut [u8]) -> Vec<(bool, Vec<u8>)> {
     while let Some(event) = reader.receive(Time::ZERO, &mut input, &mut resources) {
         match event {
             Event::Message(message) => heard.push((message.is_text(), message.as_bytes().to_vec())),
-            Event::Closed(closed) => assert_eq!(closed.cause, None, "the opposite role finds fault"),
+            Event::Part(_) => unreachable!("nobody asked for parts"),
+            Event::Closed(closed) => {
+                assert_eq!(closed.cause, None, "the opposite role finds fault")
+            }
         }
     }
     heard

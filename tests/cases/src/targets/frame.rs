@@ -16,7 +16,11 @@ pub(super) fn run(data: &[u8]) {
         Ok(Some((header, len))) => {
             let mut octets = [0; MAX_HEADER];
             assert_eq!(header.encode(&mut octets), len);
-            assert_eq!(octets[..len], data[..len], "the shortest form is the only one");
+            assert_eq!(
+                octets[..len],
+                data[..len],
+                "the shortest form is the only one"
+            );
             agree(data, header.mask.is_some(), true);
         }
         Ok(None) => assert!(data.len() < MAX_HEADER),
@@ -36,6 +40,10 @@ fn agree(data: &[u8], masked: bool, good: bool) {
     }
     if let Ok(Some((_, len))) = plain {
         assert!(len <= data.len());
-        assert!(good, "our reader refuses what the plain one takes: {:02x?}", &data[..len.min(20)]);
+        assert!(
+            good,
+            "our reader refuses what the plain one takes: {:02x?}",
+            &data[..len.min(20)]
+        );
     }
 }

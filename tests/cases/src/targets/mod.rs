@@ -17,14 +17,38 @@ pub struct Target {
 
 /// All of them.
 pub const TARGETS: &[Target] = &[
-    Target { name: "command", run: command },
-    Target { name: "connection", run: connection },
-    Target { name: "extensions", run: extensions },
-    Target { name: "frame", run: frame },
-    Target { name: "handshake_request", run: handshake_request },
-    Target { name: "handshake_response", run: handshake_response },
-    Target { name: "mask", run: mask },
-    Target { name: "utf8", run: utf8 },
+    Target {
+        name: "command",
+        run: command,
+    },
+    Target {
+        name: "connection",
+        run: connection,
+    },
+    Target {
+        name: "extensions",
+        run: extensions,
+    },
+    Target {
+        name: "frame",
+        run: frame,
+    },
+    Target {
+        name: "handshake_request",
+        run: handshake_request,
+    },
+    Target {
+        name: "handshake_response",
+        run: handshake_response,
+    },
+    Target {
+        name: "mask",
+        run: mask,
+    },
+    Target {
+        name: "utf8",
+        run: utf8,
+    },
 ];
 
 /// The target of that name.
@@ -36,7 +60,11 @@ pub fn by_name(name: &str) -> Option<&'static Target> {
 pub fn command(data: &[u8]) {
     let lines = data.split(|&octet| octet == b'\n').count();
     let count = tidegate_hub::codec::json::fuzz_commands(data);
-    assert!(count <= data.len().div_ceil(2) + lines, "{count} commands in {} octets", data.len());
+    assert!(
+        count <= data.len().div_ceil(2) + lines,
+        "{count} commands in {} octets",
+        data.len()
+    );
 }
 
 /// Frames to either role in any pieces, and hostile I/O around them.

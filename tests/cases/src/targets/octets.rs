@@ -10,14 +10,21 @@ pub(super) fn mask(data: &[u8]) {
         return;
     };
     let key = [a, b, c, d];
-    let expected: Vec<u8> = payload.iter().enumerate().map(|(i, octet)| octet ^ key[i % 4]).collect();
+    let expected: Vec<u8> = payload
+        .iter()
+        .enumerate()
+        .map(|(i, octet)| octet ^ key[i % 4])
+        .collect();
     // Every alignment: the wide registers ask for none, and the pieces start anywhere.
     let start = usize::from(seed % 32);
     let mut buffer = vec![0xEE; start];
     buffer.extend_from_slice(payload);
     let next = apply_mask(MaskKey::new(key), &mut buffer[start..]);
     assert_eq!(buffer[start..], expected, "whole");
-    assert!(buffer[..start].iter().all(|octet| *octet == 0xEE), "nothing before it");
+    assert!(
+        buffer[..start].iter().all(|octet| *octet == 0xEE),
+        "nothing before it"
+    );
     assert_eq!(next, MaskKey::new(key).advanced(payload.len()));
     let mut pieces = Vec::new();
     let mut next = MaskKey::new(key);
@@ -51,5 +58,9 @@ fn validate(text: &[u8], cuts: Cuts) {
             return;
         }
     }
-    assert_eq!(decoder.finish().is_ok(), std::str::from_utf8(text).is_ok(), "{text:02x?}");
+    assert_eq!(
+        decoder.finish().is_ok(),
+        std::str::from_utf8(text).is_ok(),
+        "{text:02x?}"
+    );
 }
