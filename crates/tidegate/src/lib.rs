@@ -29,14 +29,24 @@
 
 pub mod engine;
 pub mod error;
+#[cfg(feature = "tokio")]
+mod message;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod tls;
+#[cfg(feature = "tokio")]
+pub mod websocket;
 
 pub use engine::{Adopter, Echo, Mailer, OsRandom, PlainHttp, PlainIo, Running, Server, ServerBuilder};
 pub use error::{JoinError, TlsError};
+#[cfg(feature = "tokio")]
+pub use message::{Message, Text};
 #[doc(inline)]
 pub use tidegate_proto::{
     Accept, CloseCode, Closed, Config, Encoded, EndpointConfig, Handler, HeadLimits, Incoming,
     Level, Limits, MailboxFull, Opening, OriginPolicy, Outboxes, PeerId, Rejection, Request, Time,
     Timeouts, TimerId, WorkerId,
 };
+#[cfg(feature = "tokio")]
+pub use websocket::{PingError, TrySendError, WebSocket};
 pub use {rustls, tidegate_proto};

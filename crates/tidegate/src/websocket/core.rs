@@ -123,25 +123,12 @@ impl<S> Core<S> {
         self.io.as_ref()
     }
 
-    /// A number that changes whenever something happened that another waiter may wait for.
-    pub(super) fn progress(&self) -> (u64, u64, usize, usize, bool, bool, u64) {
-        (
-            self.written,
-            self.flushed,
-            self.queued(),
-            self.inbox.len(),
-            self.closed.is_some(),
-            self.io.is_some(),
-            self.connection.pings_answered(),
-        )
-    }
-
     /// Queues a message, or gives it back.
     pub(super) fn enqueue(&mut self, message: Message) -> Result<Level, Box<NotQueued>> {
-        self.unpark();
+        unpark(&mut self.connection, &mut self.parked);
         let level = match self.parked {
             Some(_) => Level::Full,
-            None => self.push(&message),
+            None => push(&mut self.connection, &message),
         };
         match level {
             Level::Low | Level::High => Ok(level),
@@ -159,21 +146,6 @@ impl<S> Core<S> {
             }
             Err(_) => Err(self.reason()),
         }
-    }
-
-    fn unpark(&mut self) {
-        if let Some(message) = self.parked.take() {
-            if self.push(&message) == Level::Full {
-                self.parked = Some(message);
-            }
-        }
-    }
-
-    fn push(&mut self, message: &Message) -> Level {
-        pool::with_resources(|resources| match message {
-            Message::Text(text) => self.connection.send_text(text, resources),
-            Message::Binary(bytes) => self.connection.send_binary(bytes, resources),
-        })
     }
 
     /// How it ended, or, while that is not yet known, that it is being closed by us.
@@ -233,12 +205,12 @@ impl<S> Core<S> {
         Some(message)
     }
 
-    /// Queues a ping; its number, or `None` when the connection is closing.
-    pub(super) fn start_ping(&mut self) -> Option<u64> {
+    /// Queues a ping; its number and the moment, or `None` when the connection is closing.
+    fn start_ping(&mut self) -> Option<(u64, Time)> {
         self.tick();
         let number = pool::with_resources(|resources| self.connection.ping(resources))?;
         self.pinged = Some((number, self.now));
-        Some(number)
+        self.pinged
     }
 }
 
@@ -256,7 +228,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Core<S> {
             if let Poll::Ready(Some(message)) = received {
                 return Poll::Ready(Ok(message));
             }
-            if !self.timers(cx) {
+            if !self.timers(cx) && !self.is_mute() {
                 break;
             }
         }
@@ -359,15 +331,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Core<S> {
         }
     }
 
-    /// Waits for the answer to ping `number`. `None`: unread messages are in the way.
-    pub(super) fn poll_pong(
+    /// Sends a ping at the first call, then waits for its answer. `None`: unread messages are in the way.
+    pub(super) fn poll_ping(
         &mut self,
         cx: &mut Context<'_>,
-        number: u64,
-    ) -> Poll<Result<Option<()>, Closed>> {
+        ping: &mut Option<(u64, Time)>,
+    ) -> Poll<Result<Option<Duration>, Closed>> {
+        let (number, at) = match *ping {
+            Some(ping) => ping,
+            None => *ping.insert(self.start_ping().ok_or_else(|| self.reason())?),
+        };
         self.drive(cx);
         if self.connection.pings_answered() >= number {
-            return Poll::Ready(Ok(Some(())));
+            return Poll::Ready(Ok(Some(self.rtt.unwrap_or_else(|| self.now.since(at)))));
         }
         match &self.closed {
             Some(closed) => Poll::Ready(Err(closed.clone())),
@@ -392,8 +368,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Core<S> {
             }
             self.write(cx);
             // It is the application that does not read: the peer's silence means nothing.
+            if self.mute && self.inbox_is_full() {
+                self.abort();
+            }
             let deaf = self.inbox_is_full() && self.is_open() && !self.is_high();
-            if deaf || !self.timers(cx) {
+            if !self.is_mute() && (deaf || !self.timers(cx)) {
                 return;
             }
         }
@@ -481,6 +460,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Core<S> {
         Poll::Ready(())
     }
 
+    /// Writing has failed, and what the peer may have sent before is still to be read.
+    fn is_mute(&self) -> bool {
+        self.mute && self.io.is_some()
+    }
+
     fn handle_eof(&mut self) {
         self.eof = true;
         let closed =
@@ -494,11 +478,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Core<S> {
         if !self.mute && self.io.is_some() {
             if let Poll::Ready(Err(_)) = self.poll_write(cx) {
                 self.mute = true;
-                self.flushed = 0;
             }
         }
         let nothing_owed = self.connection.queued() == 0 && self.flushed == self.written;
-        if nothing_owed || self.mute {
+        if nothing_owed || self.mute || self.connection.transport() == Transport::Close {
             self.settle(cx);
         }
     }
@@ -518,18 +501,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Core<S> {
                 Poll::Ready(n) => {
                     self.written += n as u64;
                     let now = self.now;
-                    pool::with_resources(|resources| {
-                        self.connection.handle_sent(now, n, resources);
-                        if let Some(message) = self.parked.take() {
-                            let level = match &message {
-                                Message::Text(text) => self.connection.send_text(text, resources),
-                                Message::Binary(b) => self.connection.send_binary(b, resources),
-                            };
-                            if level == Level::Full {
-                                self.parked = Some(message);
-                            }
-                        }
-                    });
+                    pool::with_resources(|r| self.connection.handle_sent(now, n, r));
+                    unpark(&mut self.connection, &mut self.parked);
                 }
                 Poll::Pending => break,
             }
@@ -577,9 +550,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Core<S> {
     /// deadline came nearer, so that a message costs it nothing.
     fn poll_sleep(&mut self, cx: &mut Context<'_>, deadline: Time) -> Poll<()> {
         let at = self.started + deadline.since(Time::ZERO);
-        let sleep = self
-            .sleep
-            .get_or_insert_with(|| Box::pin(sleep_until(at)));
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(at)));
         if sleep.deadline() > at {
             sleep.as_mut().reset(at);
         }
@@ -599,4 +570,20 @@ impl Held {
             pool::give_back(self.buffer);
         }
     }
+}
+
+/// Queues what the sink has parked, if there is room now.
+fn unpark(connection: &mut Connection, parked: &mut Option<Message>) {
+    if let Some(message) = parked.take() {
+        if push(connection, &message) == Level::Full {
+            *parked = Some(message);
+        }
+    }
+}
+
+fn push(connection: &mut Connection, message: &Message) -> Level {
+    pool::with_resources(|resources| match message {
+        Message::Text(text) => connection.send_text(text, resources),
+        Message::Binary(bytes) => connection.send_binary(bytes, resources),
+    })
 }

@@ -1,0 +1,209 @@
+//! A WebSocket as an async value on tokio: one connection in the hand, for clients and ordinary servers. It
+//! never spawns a task, and an idle one owns no buffer.
+//!
+//! Each method drives the whole connection while it is polled: it answers pings, sends keepalives and
+//! writes what waits. A connection that nobody polls does none of that, and a peer that pings it will take
+//! it for dead.
+
+mod core;
+mod error;
+mod pool;
+mod sink;
+
+pub use error::{PingError, TrySendError};
+
+use crate::message::Message;
+use std::fmt;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::time::Duration;
+use tidegate_proto::{CloseCode, Closed, Config, Level, Role};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// A WebSocket after its handshake, over any transport.
+///
+/// It ends once, with a [`Closed`]; what is asked of it afterwards gets the same answer. To end it politely
+/// call [`WebSocket::close`]; when it is dropped, the transport is, and the peer sees that as 1006.
+///
+/// It needs a tokio runtime whose time is enabled, and is `Send` where the transport is.
+///
+/// ```
+/// use std::sync::Arc;
+/// use tidegate::tidegate_proto::Role;
+/// use tidegate::{CloseCode, Config, Message, WebSocket};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (here, there) = tokio::io::duplex(64);
+/// let mut client = WebSocket::from_upgraded(here, Role::Client, Arc::new(Config::default()), b"");
+/// let mut server = WebSocket::from_upgraded(there, Role::Server, Arc::new(Config::default()), b"");
+///
+/// client.send("hello").await.unwrap();
+/// assert_eq!(server.recv().await.unwrap(), Message::from("hello"));
+///
+/// let (closed, seen) = tokio::join!(client.close(CloseCode::NORMAL, "bye"), server.recv());
+/// assert!(closed.clean);
+/// assert_eq!(seen.unwrap_err().reason, "bye");
+/// # Ok(())
+/// # }
+/// ```
+pub struct WebSocket<S> {
+    core: core::Core<S>,
+}
+
+impl<S> WebSocket<S> {
+    /// A WebSocket over a transport whose handshake somebody else has done. `early` is what was already
+    /// read behind the handshake's head; nothing of it may be lost.
+    pub fn from_upgraded(io: S, role: Role, config: Arc<Config>, early: &[u8]) -> WebSocket<S> {
+        WebSocket {
+            core: core::Core::new(io, role, config, early),
+        }
+    }
+
+    /// Queues a message without writing it: the next `send`, `flush`, `recv` or other awaited method
+    /// writes it. Made for batches: several `try_send`, then one [`WebSocket::flush`].
+    ///
+    /// [`Level::High`] means that it was queued and that a polite sender now waits for
+    /// [`WebSocket::writable`].
+    ///
+    /// # Errors
+    /// [`TrySendError`] gives the message back: the queue is at its limit
+    /// ([`tidegate_proto::Limits::outbox`]), or the connection is closing.
+    pub fn try_send(&mut self, message: impl Into<Message>) -> Result<Level, TrySendError> {
+        self.core
+            .enqueue(message.into())
+            .map_err(|refused| match refused.level {
+                Level::Full => TrySendError::Full(refused.message),
+                _ => TrySendError::Closed(refused.message),
+            })
+    }
+
+    /// Octets that wait to be written, frame headers included.
+    pub fn queued(&self) -> usize {
+        self.core.queued()
+    }
+
+    /// Neither side has begun to close.
+    pub fn is_open(&self) -> bool {
+        self.core.is_open()
+    }
+
+    /// How the connection ended, once that is known.
+    pub fn closed(&self) -> Option<&Closed> {
+        self.core.closed()
+    }
+
+    /// The round trip of the latest answered [`WebSocket::ping`].
+    pub fn rtt(&self) -> Option<Duration> {
+        self.core.rtt()
+    }
+
+    /// The transport; `None` once it was closed.
+    pub fn transport(&self) -> Option<&S> {
+        self.core.io()
+    }
+
+    /// Drops the transport at once. The peer sees no Close (1006); what was queued may be lost.
+    pub fn abort(&mut self) {
+        self.core.abort();
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
+    /// The next message.
+    ///
+    /// # Errors
+    /// [`Closed`] once the connection has ended and the transport is closed; from then on always. After the
+    /// peer's Close that takes at most [`tidegate_proto::Timeouts::linger`] longer than writing the answer.
+    ///
+    /// # Cancel safety
+    /// Safe: no message is lost and no octet skipped when the future is dropped, at whatever point.
+    pub async fn recv(&mut self) -> Result<Message, Closed> {
+        poll_fn(|cx| self.core.poll_recv(cx)).await
+    }
+
+    /// Sends a message: waits until the queue is below its marks, queues the message whole, and waits until
+    /// its last octet was handed to the transport.
+    ///
+    /// While it waits it also reads, so that two sides that send much do not block each other at once; up
+    /// to 16 messages, or as many octets as one message may have, are kept for [`WebSocket::recv`].
+    ///
+    /// # Errors
+    /// [`Closed`] when the connection ended, or is closing, before all was handed over.
+    ///
+    /// # Cancel safety
+    /// Safe: dropped before the message was queued, nothing of it is sent; dropped later, the message is
+    /// queued whole, and the next awaited method sends it. There is no third state.
+    pub async fn send(&mut self, message: impl Into<Message>) -> Result<(), Closed> {
+        let mut message = Some(message.into());
+        let mut mark = 0;
+        poll_fn(|cx| self.core.poll_send(cx, &mut message, &mut mark)).await
+    }
+
+    /// Waits until all that is queued was handed to the transport.
+    ///
+    /// # Errors
+    /// [`Closed`] when the connection ended before.
+    ///
+    /// # Cancel safety
+    /// Safe: what is queued stays queued.
+    pub async fn flush(&mut self) -> Result<(), Closed> {
+        let mut mark = None;
+        poll_fn(|cx| self.core.poll_flush(cx, &mut mark)).await
+    }
+
+    /// Waits until the queue is no longer above its high mark
+    /// ([`tidegate_proto::Limits::outbox_high`], then `outbox_low`).
+    ///
+    /// # Errors
+    /// [`Closed`] when the connection ended.
+    ///
+    /// # Cancel safety
+    /// Safe: it changes nothing that a later call would miss.
+    pub async fn writable(&mut self) -> Result<(), Closed> {
+        poll_fn(|cx| self.core.poll_writable(cx)).await
+    }
+
+    /// Sends a ping (RFC 6455 §5.5.2), waits for its pong and tells the round trip, waiting in our queue
+    /// included. A peer that never answers makes it wait until the keepalive finds the peer silent; put a
+    /// timeout of your own around it where that is too long.
+    ///
+    /// # Errors
+    /// [`PingError::Closed`] when the connection ended; [`PingError::Unread`] when so many unread messages
+    /// came first that the pong could not be reached: call [`WebSocket::recv`].
+    ///
+    /// # Cancel safety
+    /// Safe: once polled the ping is queued whole; its pong is then taken silently.
+    pub async fn ping(&mut self) -> Result<Duration, PingError> {
+        let mut number = None;
+        poll_fn(|cx| {
+            self.core
+                .poll_ping(cx, &mut number)
+                .map(|rtt| rtt.map_err(PingError::Closed)?.ok_or(PingError::Unread))
+        })
+        .await
+    }
+
+    /// Closes: what is queued goes first, then a Close with `code` and `reason` (cut to 123 bytes); then
+    /// waits for the peer's Close and the end of the transport. Messages that still come are dropped; those
+    /// that had come can still be received. If the connection is closing already, waits for that end.
+    ///
+    /// It takes at most [`tidegate_proto::Timeouts::close`] plus [`tidegate_proto::Timeouts::linger`] (6 s
+    /// by default), whatever the peer does.
+    ///
+    /// # Cancel safety
+    /// Safe: once polled the Close is queued; call it again, or [`WebSocket::recv`], to see it through.
+    pub async fn close(&mut self, code: CloseCode, reason: &str) -> Closed {
+        self.core.start_close(code, reason);
+        poll_fn(|cx| self.core.poll_finished(cx)).await
+    }
+}
+
+impl<S> fmt::Debug for WebSocket<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WebSocket")
+            .field("open", &self.is_open())
+            .field("queued", &self.queued())
+            .finish_non_exhaustive()
+    }
+}

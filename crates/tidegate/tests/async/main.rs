@@ -1,0 +1,5 @@
+//! The async face on transports in memory and on loopback sockets; time is virtual wherever it matters.
+
+mod cancel;
+mod common;
+mod websocket;
