@@ -135,6 +135,7 @@ impl Outbox {
     }
 
     /// Capacity of the buffers it holds, shared frames not counted.
+    #[cfg(test)]
     pub(crate) fn capacity(&self) -> usize {
         let segments = self.0.iter().flat_map(|queue| &queue.segments);
         let own = |segment: &Segment| match segment {

@@ -206,15 +206,20 @@ impl Receiver {
         }
         let (header, start) = FrameHeader::parse(input).ok()??;
         let mask = judge_mask(rules.role, &header).ok()?;
-        let is_message = header.fin
-            && !header.rsv1
-            && matches!(header.opcode, OpCode::Text | OpCode::Binary);
+        let is_message =
+            header.fin && !header.rsv1 && matches!(header.opcode, OpCode::Text | OpCode::Binary);
         let is_whole = header.len <= (input.len() - start) as u64;
         if !(is_message && is_whole && header.len <= rules.whole() as u64) {
             return None;
         }
         let payload = &mut take(input, start + header.len as usize)[start..];
         Some(whole_message(header.opcode, mask, payload))
+    }
+
+    /// Capacity of what it assembles in.
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.message.as_ref().map_or(0, |m| m.octets.capacity())
     }
 
     /// Forgets an unfinished message; its buffer goes back.
@@ -364,7 +369,7 @@ impl Receiver {
             }
             Progress::Complete => {
                 let message = self.message.take().expect("a frame is open");
-                message.complete(rules, resources).map(Some)
+                (*message).complete(rules, resources).map(Some)
             }
         }
     }
@@ -586,7 +591,7 @@ impl Assembly {
 
     /// The last octet has come: the message, or its last piece.
     fn complete<'a>(
-        mut self: Box<Self>,
+        mut self,
         rules: &mut Rules<'_>,
         resources: &mut Resources,
     ) -> Result<Received<'a>, ProtocolError> {

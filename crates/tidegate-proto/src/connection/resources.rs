@@ -8,6 +8,8 @@ use crate::time::Random;
 
 /// Longest capacity we reserve on the word of a header; longer messages grow as their bytes arrive.
 const MAX_RESERVE: usize = 16 << 20;
+/// Up to this capacity a kept buffer serves any request that it can hold.
+const MAX_LOOSE: usize = 128 << 10;
 /// Most bytes of message buffers kept for reuse.
 const MAX_KEPT_BYTES: usize = 32 << 20;
 /// Most message buffers, and most outbox queues, kept for reuse.
@@ -74,9 +76,11 @@ impl Resources {
         MaskKey::new(key)
     }
 
-    /// An empty buffer for a message announced as `len` bytes.
+    /// An empty buffer for a message announced as `len` bytes. One that is there already may be larger than
+    /// asked for: to hand it out costs less than to keep it and make another.
     pub(super) fn take_buffer(&mut self, len: usize) -> Vec<u8> {
-        let fits = |buffer: &Vec<u8>| (len..=4 * len.max(4 << 10)).contains(&buffer.capacity());
+        let most = (4 * len).max(MAX_LOOSE);
+        let fits = |buffer: &Vec<u8>| (len..=most).contains(&buffer.capacity());
         if let Some(at) = self.buffers.iter().rposition(fits) {
             let buffer = self.buffers.swap_remove(at);
             self.kept_bytes -= buffer.capacity();

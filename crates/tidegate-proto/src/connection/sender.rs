@@ -110,6 +110,27 @@ impl Connection {
         kind: MessageKind,
         resources: &mut Resources,
     ) -> Result<Level, StreamMisuse> {
+        self.begin_stream(kind, true, resources)
+    }
+
+    /// The same for a message that is not to be compressed: see [`Encoded::uncompressed`].
+    ///
+    /// # Errors
+    /// [`StreamMisuse::AlreadyBegun`].
+    pub fn begin_uncompressed(
+        &mut self,
+        kind: MessageKind,
+        resources: &mut Resources,
+    ) -> Result<Level, StreamMisuse> {
+        self.begin_stream(kind, false, resources)
+    }
+
+    fn begin_stream(
+        &mut self,
+        kind: MessageKind,
+        compressible: bool,
+        resources: &mut Resources,
+    ) -> Result<Level, StreamMisuse> {
         if !self.phase.is_open() {
             return Ok(Level::Gone);
         }
@@ -119,8 +140,9 @@ impl Connection {
         }
         let mut compressor = None;
         if let Some(compression) = &mut extras.compression {
+            // What waits behind the message is deflated without a context, and the peer's window moves.
             compression.forget_sender(resources);
-            let key = compression.key();
+            let key = compression.key().filter(|_| compressible);
             compressor = key.map(|key| resources.codecs.take_compressor(key));
         }
         extras.outgoing = Some(Box::new(Outgoing {
@@ -252,6 +274,14 @@ impl Connection {
             Some(outgoing) => &mut outgoing.deferred,
             None => &mut self.outbox,
         }
+    }
+
+    /// Capacity of all the buffers of the connection.
+    #[cfg(test)]
+    pub(crate) fn capacity(&self) -> usize {
+        let outgoing = self.extras.as_ref().and_then(|e| e.outgoing.as_ref());
+        let deferred = outgoing.map_or(0, |outgoing| outgoing.deferred.capacity());
+        self.outbox.capacity() + self.receiver.capacity() + deferred
     }
 
     /// Octets that wait behind a message in parts.

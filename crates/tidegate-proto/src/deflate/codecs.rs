@@ -11,6 +11,10 @@ const MAX_INFLATERS: usize = 32;
 
 /// Codecs for reuse, and the account of those that connections keep.
 #[derive(Default)]
+#[expect(
+    clippy::vec_box,
+    reason = "a codec goes to a connection and comes back as one pointer"
+)]
 pub(crate) struct Codecs {
     inflaters: Vec<Box<Inflater>>,
     compressors: Vec<Box<Compressor>>,

@@ -118,6 +118,17 @@ mod tests {
     }
 
     #[test]
+    #[should_panic = "a reference beyond the window"]
+    fn a_reference_beyond_the_window_would_be_seen() {
+        let mut words = Words::new(6);
+        let far = [words.noise(900), words.noise(3_000)];
+        let mut stream = Vec::new();
+        let message = [&far[0][..], &far[1], &far[0]].concat();
+        Compressor::new(key(6, 15, 8)).message(&message, &mut stream);
+        inflate_strictly(&stream, 9);
+    }
+
+    #[test]
     fn a_reset_compressor_writes_what_a_new_one_does() {
         let mut words = Words::new(4);
         for bits in [9, 12, 15] {

@@ -117,6 +117,7 @@ impl Inflating {
     }
 
     /// Octets inflated so far.
+    #[cfg(test)]
     pub(crate) fn produced(&self) -> u64 {
         self.produced
     }

@@ -213,6 +213,18 @@ impl<'a, M> Outboxes<'a, M> {
         self.core.stream(peer, |c, r| c.begin(kind, r))
     }
 
+    /// The same for a message that is not to be compressed: see [`Encoded::uncompressed`].
+    ///
+    /// # Errors
+    /// [`StreamMisuse::AlreadyBegun`].
+    pub fn begin_uncompressed(
+        &mut self,
+        peer: PeerId,
+        kind: MessageKind,
+    ) -> Result<Level, StreamMisuse> {
+        self.core.stream(peer, |c, r| c.begin_uncompressed(kind, r))
+    }
+
     /// Queues the next part. At [`Level::High`] wait for [`Handler::drained`]. At [`Level::Full`] the part
     /// was not queued, and the peer is closed with 1013 as by [`Outboxes::send`].
     ///

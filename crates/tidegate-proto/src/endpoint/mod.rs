@@ -14,6 +14,8 @@
 mod handler;
 mod peers;
 #[cfg(test)]
+mod streams;
+#[cfg(test)]
 mod tests;
 mod timers;
 
@@ -130,6 +132,7 @@ impl<H: Handler> Endpoint<H> {
             observe: false,
             eof: false,
             armed: None,
+            held: None,
         });
         self.core.arm(id);
         id
@@ -161,6 +164,13 @@ impl<H: Handler> Endpoint<H> {
             return;
         };
         entry.eof = true;
+        // What came before the end is not lost, though its answers may not fit.
+        if let Some(mut held) = entry.held.take() {
+            self.pull(peer, &mut held, false, mail);
+        }
+        let Some(entry) = self.core.peers.get_mut(peer) else {
+            return;
+        };
         match &mut entry.stage {
             Stage::Open(connection) => {
                 let closed = connection.handle_eof(now, &mut self.core.resources);
@@ -191,7 +201,9 @@ impl<H: Handler> Endpoint<H> {
         self.core.now = now;
         self.observe_sent(peer, n, mail);
         let resources = &mut self.core.resources;
-        let drained = match self.core.peers.get_mut(peer).map(|p| &mut p.stage) {
+        let entry = self.core.peers.get_mut(peer);
+        let holds = entry.as_ref().is_some_and(|p| p.held.is_some());
+        let drained = match entry.map(|p| &mut p.stage) {
             Some(Stage::Open(connection)) => connection.handle_sent(now, n, resources),
             Some(Stage::Refused { outbox, deadline }) => {
                 outbox.advance(n, 0, resources);
@@ -207,6 +219,10 @@ impl<H: Handler> Endpoint<H> {
             self.handler.drained(peer, &mut out);
         }
         self.settle(mail);
+        if holds && !self.core.is_high(peer) {
+            self.resume(peer, mail);
+            self.settle(mail);
+        }
         self.core.touch(peer);
     }
 
@@ -289,11 +305,8 @@ impl<H: Handler> Endpoint<H> {
 
     /// False while so much is owed to the peer that reading on would only make it more.
     pub fn wants_read(&self, peer: PeerId) -> bool {
-        !self
-            .core
-            .peers
-            .connection(peer)
-            .is_some_and(|c| c.is_open() && c.is_high())
+        let holds = |peer: &Peer| peer.held.is_some();
+        !self.core.is_high(peer) && !self.core.peers.get(peer).is_some_and(holds)
     }
 
     /// The octets of a peer that wants no WebSocket ([`Transport::PlainHttp`]); its slot is free afterwards.
@@ -409,8 +422,33 @@ impl<H: Handler> Endpoint<H> {
     }
 
     /// Octets of frames came.
-    fn frames(&mut self, peer: PeerId, mut input: &mut [u8], mail: &mut dyn Post<H::Mail>) {
+    fn frames(&mut self, peer: PeerId, input: &mut [u8], mail: &mut dyn Post<H::Mail>) {
         self.observe_received(peer, input, mail);
+        let held = self.core.peers.get_mut(peer).and_then(|p| p.held.as_mut());
+        match held {
+            // An engine that reads on though it should not: the order is kept all the same.
+            Some(held) => *held = [held, &*input].concat().into(),
+            None => self.pull(peer, input, true, mail),
+        }
+    }
+
+    /// The outbox has drained: goes on with what was held back.
+    fn resume(&mut self, peer: PeerId, mail: &mut dyn Post<H::Mail>) {
+        let held = self.core.peers.get_mut(peer).and_then(|p| p.held.take());
+        if let Some(mut held) = held {
+            self.pull(peer, &mut held, true, mail);
+        }
+    }
+
+    /// Hands out what is in `input`. A few octets can inflate to many parts, and a handler may answer each:
+    /// with `may_hold` the rest waits once the outbox is high.
+    fn pull(
+        &mut self,
+        peer: PeerId,
+        mut input: &mut [u8],
+        may_hold: bool,
+        mail: &mut dyn Post<H::Mail>,
+    ) {
         loop {
             let now = self.core.now;
             let Some(connection) = self.core.peers.connection_mut(peer) else {
@@ -429,6 +467,9 @@ impl<H: Handler> Endpoint<H> {
                     self.handler.part(peer, piece.part(), &mut out);
                     self.core.resources.recycle_piece(piece);
                     self.settle(mail);
+                    if may_hold && self.core.hold(peer, input) {
+                        return;
+                    }
                 }
                 Some(Event::Closed(closed)) => self.over(peer, Some(closed), mail),
             }
@@ -588,6 +629,23 @@ impl Core {
             entry.stage = Stage::Open(connection);
         }
         Ok(())
+    }
+
+    /// So much is owed to the peer that reading on would only make it more.
+    fn is_high(&self, peer: PeerId) -> bool {
+        let connection = self.peers.connection(peer);
+        connection.is_some_and(|c| c.is_open() && c.is_high())
+    }
+
+    /// Keeps `rest` for later if the peer's outbox is high.
+    fn hold(&mut self, peer: PeerId, rest: &[u8]) -> bool {
+        if rest.is_empty() || !self.is_high(peer) {
+            return false;
+        }
+        if let Some(entry) = self.peers.get_mut(peer) {
+            entry.held = Some(rest.into());
+        }
+        true
     }
 
     /// Judges the client's offers of compression.

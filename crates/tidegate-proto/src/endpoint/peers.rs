@@ -61,6 +61,8 @@ pub(super) struct Peer {
     pub(super) eof: bool,
     /// The earliest timer armed for it.
     pub(super) armed: Option<Time>,
+    /// Octets that came while a streaming peer's outbox was high; they wait until it has drained.
+    pub(super) held: Option<Box<[u8]>>,
 }
 
 /// How far a peer has come.

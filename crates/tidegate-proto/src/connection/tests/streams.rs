@@ -300,3 +300,39 @@ fn a_stream_that_is_sent_wrongly_is_told_so_and_harms_nothing() {
     server.flush(at(0));
     assert_eq!(server.written, b"\x02\x05torso\x88\x02\x03\xE9");
 }
+
+#[test]
+fn contexts_survive_streams_and_what_waits_behind_them() {
+    let dedicated = Deflate::Dedicated {
+        bits: 15,
+        mem_level: 8,
+    };
+    let negotiated = Negotiated::default();
+    let mut server = compressed(Role::Server, negotiated, config(dedicated));
+    let mut client = compressed(Role::Client, negotiated, config(dedicated));
+    let mut words = Words::new(5);
+    let mut expected = Vec::new();
+    for round in 0..20 {
+        let mut text = || words.text(400);
+        let [before, part, behind, after] = [text(), text(), text(), text()];
+        let (connection, r) = (&mut server.connection, &mut server.resources);
+        connection.send_text(&before, r);
+        match round % 2 {
+            0 => connection.begin(MessageKind::Text, r).unwrap(),
+            _ => connection.begin_uncompressed(MessageKind::Text, r).unwrap(),
+        };
+        connection.part(part.as_bytes(), r).unwrap();
+        connection.send_text(&behind, r);
+        connection.send(&Encoded::text(&behind), r);
+        connection.finish(r).unwrap();
+        connection.send_text(&before, r);
+        connection.send_text(&after, r);
+        for text in [&before, &part, &behind, &behind, &before, &after] {
+            expected.push((true, text.clone().into_bytes()));
+        }
+        server.flush(at(0));
+        client.feed(at(0), &std::mem::take(&mut server.written));
+    }
+    assert!(client.closed.is_empty(), "{:?}", client.closed);
+    assert!(client.messages == expected);
+}
