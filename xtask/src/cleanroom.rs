@@ -66,6 +66,7 @@ fn run(only: Option<&str>) -> Result<Count> {
     if only.is_none_or(|only| only == "test") {
         note(&mut summary, &mut count, "cargo xtask test", test(&room));
     }
+    fs::remove_dir_all(&room.root)?;
     print!("\n{summary}");
     if only.is_none() {
         fs::write(tree::root().join("tests/cleanroom.txt"), &summary)?;
@@ -133,7 +134,7 @@ fn test(room: &Room) -> Result<String> {
         .output
         .lines()
         .rev()
-        .find(|line| line.ends_with(" failed"))
+        .find(|line| line.contains(" passed, ") && line.ends_with(" failed"))
         .unwrap_or("no summary line")
         .to_owned();
     if finished.ok {
