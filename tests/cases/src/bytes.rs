@@ -1,6 +1,7 @@
 //! The language of octets: hex, text, frames, heads and what repeats them, read into octets and steps. It
 //! never judges what they mean.
 
+use crate::inflate;
 use crate::wire::{self, Frame, KEY, Spelling};
 use std::collections::HashMap;
 use std::time::Duration;
@@ -161,11 +162,24 @@ impl<'a> Reader<'a> {
 
     fn hex(&mut self) -> Result<Vec<u8>, String> {
         let word = self.word();
+        if self.rest.starts_with('(') {
+            return self.coded(word);
+        }
         if word.is_empty() || word.len() % 2 == 1 || !word.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Err(format!("no octets: {:?}", excerpt(word, self.rest)));
         }
         let pair = |at| u8::from_str_radix(&word[at..at + 2], 16).expect("hex digits");
         Ok((0..word.len()).step_by(2).map(pair).collect())
+    }
+
+    /// `deflated("text")`, `stored("text")`: a compressed message.
+    fn coded(&mut self, codec: &str) -> Result<Vec<u8>, String> {
+        let message = self.group('(', ')')?;
+        match codec {
+            "deflated" => Ok(inflate::deflated(&message)),
+            "stored" => Ok(inflate::stored(&message)),
+            other => Err(format!("nothing codes {other:?}")),
+        }
     }
 
     fn name(&mut self) -> Result<Vec<u8>, String> {

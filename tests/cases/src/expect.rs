@@ -27,6 +27,10 @@ pub enum Expect {
     Answer(u16, Option<String>),
     /// `has "…"`: the HTTP answer has this line.
     Has(String),
+    /// `lacks "…"`: no line of the HTTP answer begins so.
+    Lacks(String),
+    /// `compressed 1`: of the frames sent so many are compressed.
+    Compressed(usize),
     /// `plain`: an ordinary HTTP request, none of ours.
     Plain,
     /// `incomplete`: the head goes on.
@@ -63,7 +67,9 @@ pub enum Ending {
 }
 
 /// Words that begin something; octets before them belong to what came before.
-const WORDS: [&str; 20] = [
+const WORDS: [&str; 22] = [
+    "lacks",
+    "compressed",
     "text",
     "binary",
     "pong",
@@ -134,6 +140,10 @@ fn one(word: &str, reader: &mut Reader<'_>) -> Result<Option<Expect>, String> {
         "given-up" => Expect::Ends(Ending::GivenUp),
         "waiting" => Expect::Waiting,
         "has" => Expect::Has(reader.text()?.ok_or("has wants a line")?),
+        "lacks" => Expect::Lacks(reader.text()?.ok_or("lacks wants a line")?),
+        "compressed" => {
+            Expect::Compressed(reader.number().ok_or("compressed wants a number")? as usize)
+        }
         "plain" => Expect::Plain,
         "incomplete" => Expect::Incomplete,
         "accepted" => Expect::Accepted(reader.text()?),
@@ -157,6 +167,7 @@ pub(crate) fn check(expected: &[Expect], seen: &Seen, echoed: bool) -> Result<()
         check_messages(expected, seen)?;
     }
     check_frames(expected, &seen.frames, echoed)?;
+    check_compressed(expected, seen.compressed)?;
     check_ending(expected, seen)
 }
 
@@ -183,6 +194,13 @@ fn shown(messages: &[(bool, &[u8])]) -> Vec<String> {
         format!("{kind} {} B \"{start}\"", payload.len())
     };
     messages.iter().map(show).collect()
+}
+
+pub(crate) fn check_compressed(expected: &[Expect], got: usize) -> Result<(), String> {
+    expected.iter().try_for_each(|expect| match expect {
+        Expect::Compressed(wanted) => same("how many frames are compressed", wanted, &got),
+        _ => Ok(()),
+    })
 }
 
 /// The frames sent, one after another.

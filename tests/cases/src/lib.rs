@@ -17,6 +17,7 @@
 mod bytes;
 pub mod echo;
 mod expect;
+pub mod inflate;
 pub mod live;
 pub mod random;
 pub mod run;

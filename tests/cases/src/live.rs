@@ -2,6 +2,7 @@
 //! it sends back. It expects an echo, and waits for nothing longer than [`PATIENCE`].
 
 use crate::expect::{self, Ending, Expect};
+use crate::inflate;
 use crate::random::Cuts;
 use crate::run::{Seen, check_refusal, read_answer, status_of};
 use crate::table::{Case, Stage};
@@ -49,8 +50,8 @@ pub fn run(case: &Case, target: &Target, cuts: Cuts) -> Result<(), String> {
     let expected = socket.see_it_through(case)?;
     let received = socket.received()?;
     match case.stage {
-        Stage::Open => judge_frames(&expected, received),
-        Stage::Handshake => judge_head(&expected, received, target),
+        Stage::Open => judge_frames(case, &expected, received),
+        Stage::Handshake => judge_head(case, &expected, received, target),
     }
 }
 
@@ -79,10 +80,13 @@ impl Socket {
     /// A good handshake.
     fn open(&mut self, case: &Case, target: &Target) -> Result<(), String> {
         let (path, query) = (&target.path, case.settings.query());
+        let offer = case.settings.offer();
+        let offer = offer.map(|offer| format!("Sec-WebSocket-Extensions: {offer}\r\n"));
         let request = format!(
             "GET {path}?{query} HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
-            target.addr
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n{}\r\n",
+            target.addr,
+            offer.unwrap_or_default()
         );
         self.stream
             .write_all(request.as_bytes())
@@ -172,11 +176,20 @@ impl Socket {
     }
 }
 
-fn judge_frames(expected: &[Expect], received: &[u8]) -> Result<(), String> {
-    expect::check_frames(expected, &wire::read_frames(received, false)?, true)
+fn judge_frames(case: &Case, expected: &[Expect], received: &[u8]) -> Result<(), String> {
+    let mut frames = wire::read_frames(received, false)?;
+    let negotiated = case.settings.negotiated();
+    let compressed = inflate::frames(&mut frames, negotiated.as_ref(), Role::Server)?;
+    expect::check_frames(expected, &frames, true)?;
+    expect::check_compressed(expected, compressed)
 }
 
-fn judge_head(expected: &[Expect], received: &[u8], target: &Target) -> Result<(), String> {
+fn judge_head(
+    case: &Case,
+    expected: &[Expect],
+    received: &[u8],
+    target: &Target,
+) -> Result<(), String> {
     let mut seen = Seen::default();
     let mut rest: &[u8] = &[];
     if received.is_empty() {
@@ -210,5 +223,5 @@ fn judge_head(expected: &[Expect], received: &[u8], target: &Target) -> Result<(
         seen.answer = lines;
     }
     crate::run::check_handshake(expected, &seen)?;
-    judge_frames(expected, rest)
+    judge_frames(case, expected, rest)
 }

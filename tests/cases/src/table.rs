@@ -21,6 +21,10 @@ const FILES: &[(&str, &str)] = &[
     ),
     ("utf8.txt", include_str!("../../conformance/cases/utf8.txt")),
     (
+        "deflate.txt",
+        include_str!("../../conformance/cases/deflate.txt"),
+    ),
+    (
         "resources.txt",
         include_str!("../../conformance/cases/resources.txt"),
     ),
@@ -71,6 +75,8 @@ impl Case {
                     | Expect::Pongs
                     | Expect::Answer(101, _)
                     | Expect::Has(_)
+                    | Expect::Lacks(_)
+                    | Expect::Compressed(_)
                     | Expect::Accepted(_)
             )
         };

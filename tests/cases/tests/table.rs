@@ -61,3 +61,8 @@ fn the_utf8_rows_hold() {
 fn the_resource_rows_hold() {
     check("resources.txt", 40);
 }
+
+#[test]
+fn the_deflate_rows_hold() {
+    check("deflate.txt", 90);
+}

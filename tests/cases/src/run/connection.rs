@@ -2,12 +2,14 @@
 
 use super::{Seen, start};
 use crate::bytes::Step;
+use crate::inflate;
 use crate::random::{Cuts, Numbers};
 use crate::settings::Settings;
 use crate::wire;
 use std::io::IoSlice;
 use std::sync::Arc;
 use std::time::Duration;
+use tidegate_proto::deflate::Negotiated;
 use tidegate_proto::{
     CloseCode, Closed, Config, Connection, Event, Level, Outbox, Resources, Role, Time, Transport,
 };
@@ -18,7 +20,7 @@ pub(super) fn run(
     steps: &[Step],
     cuts: Cuts,
 ) -> Result<Seen, String> {
-    let mut peer = Peer::new(role, settings.config());
+    let mut peer = Peer::new(role, settings.config(), settings.negotiated());
     for step in steps {
         peer.step(step, cuts);
     }
@@ -29,6 +31,7 @@ pub(super) fn run(
 pub struct Peer {
     role: Role,
     now: Time,
+    negotiated: Option<Negotiated>,
     connection: Connection,
     resources: Resources,
     seen: Seen,
@@ -38,13 +41,19 @@ pub struct Peer {
 
 impl Peer {
     /// A connection whose handshake is done.
-    pub fn new(role: Role, config: Config) -> Peer {
+    pub fn new(role: Role, config: Config, negotiated: Option<Negotiated>) -> Peer {
         let now = start();
+        let mut resources = Resources::new(Box::new(Numbers(7)));
+        let mut connection = Connection::new(role, Arc::new(config), Outbox::default(), now);
+        if let Some(negotiated) = negotiated {
+            connection.set_deflate(negotiated, &mut resources);
+        }
         Peer {
             role,
             now,
-            connection: Connection::new(role, Arc::new(config), Outbox::default(), now),
-            resources: Resources::new(Box::new(Numbers(7))),
+            negotiated,
+            connection,
+            resources,
             seen: Seen::default(),
             written: Vec::new(),
             fed: 0,
@@ -149,6 +158,8 @@ impl Peer {
     /// When what was written is no row of good frames, or the transport is never let go.
     pub fn finish(mut self) -> Result<Seen, String> {
         self.seen.frames = wire::read_frames(&self.written, self.role == Role::Client)?;
+        let negotiated = self.negotiated.as_ref();
+        self.seen.compressed = inflate::frames(&mut self.seen.frames, negotiated, self.role)?;
         if self.seen.closed.is_empty() {
             return Ok(self.seen);
         }

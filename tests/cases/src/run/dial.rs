@@ -5,7 +5,9 @@ use crate::bytes::Step;
 use crate::expect::Expect;
 use crate::random::Cuts;
 use crate::settings::Settings;
+use tidegate_proto::deflate::{self, Deflate};
 use tidegate_proto::handshake::client::{Answer, ClientHandshake, ClientRequest};
+use tidegate_proto::handshake::parse_offers;
 use tidegate_proto::{HeadLimits, Role};
 
 /// The nonce of RFC 6455 §1.3, which the table's accept value belongs to.
@@ -78,8 +80,16 @@ impl Dial<'_> {
                 }
             }
             Ok(Answer::Accepted(accepted)) => {
+                let config = self.settings.config();
+                let answer = accepted.extensions.as_deref().unwrap_or(",");
+                let elements = parse_offers(answer.as_bytes()).unwrap_or_default();
+                let negotiated = match deflate::judge(&elements, &config.deflate) {
+                    Ok(negotiated) => negotiated,
+                    Err(_) if config.deflate.mode == Deflate::Off => None,
+                    Err(error) => return self.over(Expect::Error(format!("{error:?}"))),
+                };
                 self.handshake.push(Expect::Accepted(accepted.subprotocol));
-                let mut peer = Peer::new(Role::Client, self.settings.config());
+                let mut peer = Peer::new(Role::Client, config, negotiated);
                 peer.feed(octets[accepted.head_length..].to_vec());
                 self.state = State::Open(Box::new(peer));
             }

@@ -4,18 +4,30 @@ use super::{Seen, start};
 use crate::bytes::Step;
 use crate::echo::{Act, TableEcho};
 use crate::expect::Expect;
+use crate::inflate;
 use crate::random::{Cuts, Numbers};
 use crate::settings::Settings;
 use crate::wire;
 use std::io::IoSlice;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
-use tidegate_proto::{Endpoint, MailboxFull, PeerId, PeerInfo, Post, Time, Transport, WorkerId};
+use tidegate_proto::deflate::Negotiated;
+use tidegate_proto::{
+    Endpoint, MailboxFull, PeerId, PeerInfo, Post, Role, Time, Transport, WorkerId,
+};
 
 /// A good request, for rows that begin after it.
-const REQUEST: &[u8] =
-    b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+fn request(settings: &Settings) -> Vec<u8> {
+    let offer = settings
+        .offer()
+        .map(|offer| format!("Sec-WebSocket-Extensions: {offer}\r\n"));
+    format!(
+        "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n{}\r\n",
+        offer.unwrap_or_default()
+    )
+    .into_bytes()
+}
 
 /// How late a worker's timers may be.
 const GRAIN: Duration = Duration::from_millis(10);
@@ -32,7 +44,7 @@ pub(super) fn run(settings: &Settings, steps: &[Step], cuts: Cuts) -> Result<See
 /// Runs a row that begins after the handshake: a good one goes before it.
 pub(super) fn run_open(settings: &Settings, steps: &[Step], cuts: Cuts) -> Result<Seen, String> {
     let mut world = World::new(settings);
-    world.feed(REQUEST.to_vec());
+    world.feed(request(settings));
     world.fed = 0;
     for step in steps {
         world.step(step, cuts);
@@ -43,6 +55,7 @@ pub(super) fn run_open(settings: &Settings, steps: &[Step], cuts: Cuts) -> Resul
 struct World {
     endpoint: Endpoint<TableEcho>,
     peer: PeerId,
+    negotiated: Option<Negotiated>,
     now: Time,
     written: Vec<u8>,
     fed: usize,
@@ -76,6 +89,7 @@ impl World {
         World {
             endpoint,
             peer,
+            negotiated: settings.negotiated(),
             now,
             written: Vec::new(),
             fed: 0,
@@ -190,6 +204,11 @@ impl World {
             .push(Expect::Answer(status, lines.iter().find_map(named)));
         if status == 101 {
             seen.frames = wire::read_frames(body, false)?;
+            let agreed = lines
+                .iter()
+                .any(|line| line.starts_with("Sec-WebSocket-Extensions: "));
+            let negotiated = self.negotiated.as_ref().filter(|_| agreed);
+            seen.compressed = inflate::frames(&mut seen.frames, negotiated, Role::Server)?;
         } else {
             check_refusal(&lines, body)?;
         }
