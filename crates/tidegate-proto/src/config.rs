@@ -54,11 +54,12 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// For conformance suites and benches: messages of 16 MiB in up to 65,536 fragments.
+    /// For conformance suites and benches: messages of 16 MiB in up to 131,072 fragments (the
+    /// reference suite cuts one message into 65,537).
     pub fn large() -> Limits {
         Limits {
-            max_message_size: (16 << 20) + 65_536 * FRAGMENT_OVERHEAD,
-            max_fragments: 65_536,
+            max_message_size: (16 << 20) + 131_072 * FRAGMENT_OVERHEAD,
+            max_fragments: 131_072,
             outbox: 32 << 20,
             ..Limits::default()
         }
