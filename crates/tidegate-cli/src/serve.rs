@@ -81,7 +81,7 @@ fn start_control(
         hosts: Arc::new(settings.hosts.clone()),
         channels: Channels::new(hub),
     };
-    Control::start(arrivals, site, true, settings.drain)
+    Control::start(arrivals, site, running.adopter(), true, settings.drain)
 }
 
 /// Waits for the first signal, then for the clients to leave or the drain to be over.

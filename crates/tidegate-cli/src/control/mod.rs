@@ -3,27 +3,21 @@
 
 mod answer;
 mod channels;
+mod connection;
 mod guarded;
 mod market;
 mod query;
 mod site;
+mod upgrade;
 
 pub(crate) use channels::Channels;
 pub(crate) use site::Site;
 
-use answer::Answer;
-use guarded::Guarded;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper::{Request, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use std::convert::Infallible;
 use std::io;
-use std::pin::pin;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
-use tidegate::engine::PlainHttp;
+use tidegate::engine::{Adopter, PlainHttp};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -58,13 +52,15 @@ pub(crate) struct Control {
 }
 
 impl Control {
-    /// Starts the thread: it serves `site` to whoever arrives, and a market to the hub if `market`.
+    /// Starts the thread: it serves `site` to whoever arrives, gives back to `adopter` who asks for a
+    /// WebSocket then, and feeds a market to the hub if `market`.
     ///
     /// # Errors
     /// When the thread or its runtime cannot be made.
     pub(crate) fn start(
         arrivals: Arrivals,
         site: Site,
+        adopter: Adopter,
         market: bool,
         drain: Duration,
     ) -> io::Result<Control> {
@@ -75,7 +71,14 @@ impl Control {
         let thread = thread::Builder::new()
             .name("control".into())
             .spawn(move || {
-                runtime.block_on(run(arrivals, Arc::new(site), market, stopped, drain));
+                runtime.block_on(run(
+                    arrivals,
+                    Arc::new(site),
+                    adopter,
+                    market,
+                    stopped,
+                    drain,
+                ));
             })?;
         Ok(Control { stop, thread })
     }
@@ -94,6 +97,7 @@ impl Control {
 async fn run(
     mut arrivals: Arrivals,
     site: Arc<Site>,
+    adopter: Adopter,
     market: bool,
     mut stopped: watch::Receiver<bool>,
     drain: Duration,
@@ -106,7 +110,7 @@ async fn run(
             _ = stopped.changed() => break,
             Some(_) = connections.join_next() => {}
             arrived = arrivals.0.recv(), if room => match arrived {
-                Some(plain) => { connections.spawn(serve(plain, site.clone(), stopped.clone())); }
+                Some(plain) => { connections.spawn(connection::serve(plain, site.clone(), adopter.clone(), stopped.clone())); }
                 None => break,
             },
         }
@@ -122,55 +126,6 @@ async fn run(
     .await;
 }
 
-/// Serves one connection until its client has enough, is silent for long, or has stayed for long enough.
-async fn serve(plain: PlainHttp, site: Arc<Site>, mut stopped: watch::Receiver<bool>) {
-    let service = service_fn(move |request| {
-        let site = site.clone();
-        async move { Ok::<Answer, Infallible>(answer(&site, &request).await) }
-    });
-    let mut connection = pin!(
-        http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIMEOUT)
-            .max_headers(MAX_FIELDS)
-            .max_buf_size(MAX_HEAD)
-            .serve_connection(TokioIo::new(plain.io), service)
-    );
-    let ended = tokio::select! {
-        result = connection.as_mut() => Some(result),
-        _ = stopped.wait_for(|stop| *stop) => None,
-        () = tokio::time::sleep(MAX_AGE) => None,
-    };
-    let result = match ended {
-        Some(result) => Ok(result),
-        None => {
-            connection.as_mut().graceful_shutdown();
-            timeout(LAST_ANSWER, connection).await
-        }
-    };
-    if let Ok(Err(error)) = result {
-        debug!(%error, "HTTP connection ended");
-    }
-}
-
-async fn answer<B>(site: &Site, request: &Request<B>) -> Answer {
-    let answer = Guarded::new(site.answer(request)).await.unwrap_or_else(|| {
-        answer::line(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "the server made a mistake; it was logged",
-        )
-    });
-    debug!(method = %request.method(), path = request.uri().path(), status = answer.status().as_u16(), "HTTP");
-    answer
-}
-
 /// HTTP connections served at once; more wait in the door.
 const MAX_CONNECTIONS: usize = 512;
 const MAX_WAITING: usize = 128;
-/// From the end of one answer, or the connection's start, to the end of the next head.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-const MAX_FIELDS: usize = 100;
-const MAX_HEAD: usize = 16 << 10;
-/// After this a connection closes with its next answer, so that a client that never reads cannot stay.
-const MAX_AGE: Duration = Duration::from_secs(120);
-const LAST_ANSWER: Duration = Duration::from_secs(10);

@@ -27,9 +27,6 @@ impl Site {
         if let Some(refusal) = self.refuse_host(request) {
             return refusal;
         }
-        if asks_for_websocket(request.headers()) {
-            return refuse_upgrade();
-        }
         let get = matches!(*request.method(), Method::GET | Method::HEAD);
         let path = request.uri().path();
         if let Some((name, wanted)) = channel_route(path) {
@@ -86,24 +83,6 @@ fn page(asset: assets::Asset, request: &HeaderMap) -> Answer {
     let mut answer = answer::new(StatusCode::OK, bytes, asset.media_type);
     answer::set(&mut answer, header::CACHE_CONTROL, "no-cache");
     answer::with_etag(answer, &asset.etag, request)
-}
-
-fn asks_for_websocket(headers: &HeaderMap) -> bool {
-    headers
-        .get_all(header::UPGRADE)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|protocol| protocol.trim().eq_ignore_ascii_case("websocket"))
-}
-
-/// A kept-alive connection belongs to HTTP; it cannot become a WebSocket any more. Browsers and the usual
-/// libraries open a connection of its own for each WebSocket.
-fn refuse_upgrade() -> Answer {
-    let why = "a WebSocket must be the first request of its connection here; open a new one";
-    let mut answer = answer::line(StatusCode::BAD_REQUEST, why);
-    answer::set(&mut answer, header::CONNECTION, "close");
-    answer
 }
 
 /// Someone asks for a WebSocket's address without asking for a WebSocket (RFC 9110 §15.5.22).

@@ -3,6 +3,7 @@
 
 mod channels;
 mod exits;
+mod kept;
 mod pages;
 mod stopping;
 mod support;

@@ -1,9 +1,8 @@
 //! The page and its files over plain HTTP, and every path that is not one of them.
 
+use crate::support::connect;
 use crate::support::http::{self, get, request};
 use crate::support::process::Server;
-use crate::support::{connect, ws::Ws};
-use std::io::Read;
 
 #[test]
 fn the_page_and_all_it_names_are_served_with_their_types() {
@@ -169,21 +168,4 @@ fn the_host_is_checked_again_on_a_kept_connection() {
     assert_eq!(http::exchange(&mut stream, rebound, false).status, 421);
     let twice = b"GET / HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n";
     assert_eq!(http::exchange(&mut stream, twice, false).status, 400);
-}
-
-#[test]
-fn an_upgrade_on_a_kept_connection_is_refused_and_the_connection_closed() {
-    let server = Server::start(&[]);
-    let mut stream = connect(server.address);
-    let first = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
-    assert_eq!(http::exchange(&mut stream, first, false).status, 200);
-    let Err(answer) = Ws::over(&mut stream, "/echo", "Host: localhost\r\n") else {
-        panic!("it was accepted")
-    };
-    assert_eq!(
-        (answer.status, answer.header("connection")),
-        (400, Some("close"))
-    );
-    assert!(answer.text().contains("open a new one") && answer.is_one_line());
-    assert_eq!(stream.read(&mut [0]).expect("the end, not a reset"), 0);
 }

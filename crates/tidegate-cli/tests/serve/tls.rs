@@ -73,7 +73,7 @@ impl ServerCertVerifier for ShownIsRoot {
     }
 }
 
-fn dial(server: &Server, name: &str) -> Tls {
+pub(crate) fn dial(server: &Server, name: &str) -> Tls {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
