@@ -36,12 +36,12 @@ pub enum Deflate {
     #[default]
     Off,
     /// Each message by itself (no context takeover, both ways), with codecs that the worker's connections
-    /// share. Cost: nothing while a connection is idle.
+    /// share. Cost: nothing while a connection is idle; 48 KiB while a compressed message has come in part.
     Shared,
     /// Messages refer back to earlier ones, which shortens small ones most. Cost: for each connection that
-    /// has sent, a compressor of 128 KiB + 4 · 2^`bits` + 448 · 2^`mem_level` bytes (281 KiB at 15 and 6,
-    /// 161 KiB at 12 and 5); for each that has received, 48 KiB and at most twice the peer's window.
-    /// [`DeflateConfig::context_budget`] bounds the sum.
+    /// sends, a compressor of 132 KiB + 4 · 2^`bits` + 448 · 2^`mem_level` bytes (372 KiB at 15 and 8,
+    /// 162 KiB at 12 and 5); for each that receives, 48 KiB and at most twice the peer's window. While the
+    /// peer is quiet only its window is left. [`DeflateConfig::context_budget`] bounds the sum.
     Dedicated {
         /// log2 of our window in bytes, 9 to 15; others are taken as the nearest.
         bits: u8,
@@ -58,7 +58,8 @@ pub struct DeflateConfig {
     /// 1 (fast) to 9 (small). Default: 1, which costs a sixth of the time of 6.
     pub level: u8,
     /// Messages of fewer bytes go uncompressed. By itself such a message hardly shrinks, and the CPU time
-    /// is worth more than the bytes. Default: 256.
+    /// is worth more than the bytes; with a context of its own a connection may gain from 64 on. Messages
+    /// sent in parts are compressed whatever they hold. Default: 256.
     pub threshold: usize,
     /// Most bytes that one received byte may inflate to, judged from 64 KiB of a message on; beyond it we
     /// close with 1009. Default: 100. Real data stay below 20; a bomb reaches 1,030.

@@ -16,7 +16,8 @@ pub use crate::handshake::server::Refusal as Rejection;
 
 /// What runs on a worker. One value per worker; it never blocks and never awaits.
 ///
-/// All calls for one peer come in order: `open`, `opened`, any number of `message`, at last `closed`.
+/// All calls for one peer come in order: `open`, `opened`, any number of `message` and
+/// `part`, at last `closed`.
 pub trait Handler {
     /// What workers send each other, and the control plane sends them.
     type Mail: Send;

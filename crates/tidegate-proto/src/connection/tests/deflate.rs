@@ -85,8 +85,6 @@ fn rows() -> Vec<(bool, Row)> {
     let cut_text = deflated(6, &["ends in 🌊".as_bytes().split_last().expect("some").1]).remove(0);
     let wave = deflated(6, &["one 🌊 two".as_bytes()]).remove(0);
     let (head, tail) = wave.split_at(wave.len() / 2);
-    let far = Negotiated::default();
-    assert!(!far.client_no_context_takeover);
     vec![
         // RFC 7692 §7.2.3.1 to §7.2.3.6
         (false, row("hello", &[f(0xC1, HELLO)]).text("Hello")),
@@ -313,11 +311,20 @@ fn rows() -> Vec<(bool, Row)> {
 }
 
 fn check(with_context: bool, row: &Row, step: usize, tail: &[u8]) {
+    // With room for its inflater, and with the octets of its window alone.
+    for context_budget in [64 << 20, 0] {
+        check_within(context_budget, with_context, row, step, tail);
+    }
+}
+
+fn check_within(context_budget: usize, with_context: bool, row: &Row, step: usize, tail: &[u8]) {
     let negotiated = Negotiated {
         client_no_context_takeover: !with_context,
         ..SHARED
     };
-    let mut server = compressed(Role::Server, negotiated, config(Deflate::Shared));
+    let mut config = config(Deflate::Shared);
+    config.deflate.context_budget = context_budget;
+    let mut server = compressed(Role::Server, negotiated, config);
     let sent = [&row.sent, tail].concat();
     for piece in sent.chunks(step) {
         server.feed(at(0), piece);
@@ -711,17 +718,15 @@ fn a_refused_message_leaves_no_trace_in_the_context() {
     let (mut client, _) = pair(DEDICATED, DEDICATED);
     let mut server = compressed(Role::Server, Negotiated::default(), config);
     let mut words = Words::new(12);
-    let noise = words.noise(30_000);
-    let r = &mut server.resources;
-    assert_eq!(server.connection.send_binary(&noise, r), Level::Low);
-    assert_eq!(
-        server.connection.send_binary(&words.noise(30_000), r),
-        Level::Full
-    );
-    assert_eq!(server.connection.send_binary(&noise[..500], r), Level::Low);
+    let (sent, refused) = (words.noise(30_000), words.noise(30_000));
+    let (connection, r) = (&mut server.connection, &mut server.resources);
+    assert_eq!(connection.send_binary(&sent, r), Level::Low);
+    assert_eq!(connection.send_binary(&refused, r), Level::Full);
+    // It repeats what the peer never got: nothing may refer to that.
+    assert_eq!(connection.send_binary(&refused[..500], r), Level::Low);
     pass(&mut server, &mut client, 1 << 20);
-    let expected = [(false, noise.clone()), (false, noise[..500].to_vec())];
-    assert!(client.messages == expected);
+    let expected = [(false, sent), (false, refused[..500].to_vec())];
+    assert!(client.messages == expected, "{:?}", client.closed);
 }
 
 #[test]
