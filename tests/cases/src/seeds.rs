@@ -13,6 +13,7 @@ pub fn of(target: &str) -> BTreeSet<Vec<u8>> {
     let cases = cases();
     let open = |case: &&Case| case.stage == Stage::Open;
     let head = |role: Role| move |case: &&Case| case.stage == Stage::Handshake && case.role == role;
+    let deflated = |case: &&Case| open(case) && case.settings.negotiated().is_some();
     let seeds: Vec<Vec<u8>> = match target {
         "frame" => cases.iter().filter(open).map(Case::octets).collect(),
         "connection" => cases.iter().filter(open).map(connection).collect(),
@@ -27,12 +28,13 @@ pub fn of(target: &str) -> BTreeSet<Vec<u8>> {
             .map(Case::octets)
             .collect(),
         "extensions" => cases.iter().flat_map(header_values).collect(),
-        "utf8" => texts(&cases)
+        "utf8" => texts(cases)
             .map(|text| [b"\x03".to_vec(), text].concat())
             .collect(),
-        "mask" => texts(&cases)
+        "mask" => texts(cases)
             .map(|text| [&KEY[..], b"\x11", &text].concat())
             .collect(),
+        "deflate" => cases.iter().filter(deflated).map(connection).collect(),
         "command" => COMMANDS
             .iter()
             .map(|text| text.as_bytes().to_vec())

@@ -3,6 +3,7 @@
 use crate::bytes::{Names, Reader, Step};
 use crate::expect::{self, Ending, Expect};
 use crate::settings::Settings;
+use std::sync::OnceLock;
 use tidegate_proto::Role;
 
 /// The table, file by file.
@@ -102,10 +103,13 @@ impl Case {
 ///
 /// # Panics
 /// When a row cannot be read; the message says where and why.
-pub fn cases() -> Vec<Case> {
-    let read =
-        |(file, text): &(&str, &str)| parse(file, text).unwrap_or_else(|why| panic!("{why}"));
-    FILES.iter().flat_map(read).collect()
+pub fn cases() -> &'static [Case] {
+    static CASES: OnceLock<Vec<Case>> = OnceLock::new();
+    CASES.get_or_init(|| {
+        let read =
+            |(file, text): &(&str, &str)| parse(file, text).unwrap_or_else(|why| panic!("{why}"));
+        FILES.iter().flat_map(read).collect()
+    })
 }
 
 /// Reads one file's text.

@@ -5,7 +5,7 @@ use tidegate_cases::{Case, cases, run};
 /// The rows of one file; `TIDEGATE_CASE` picks those whose name contains it, or is it after a `=`.
 fn rows(file: &str) -> Vec<Case> {
     let wanted = std::env::var("TIDEGATE_CASE").unwrap_or_default();
-    let mut rows = cases();
+    let mut rows = cases().to_vec();
     let picked = |name: &str| match wanted.strip_prefix('=') {
         Some(exact) => name == exact,
         None => name.contains(&wanted),

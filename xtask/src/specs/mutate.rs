@@ -308,6 +308,7 @@ fn line_changes(lines: &[&str], at: usize) -> Vec<(String, String)> {
             found.push((line.into(), line.replacen(was, becomes, 1)));
         }
     }
+    found.extend(other_error(line).map(|other| (line.to_owned(), other)));
     found.extend(arm(line).map(|gone| (line.to_owned(), gone)));
     found.extend(number(line).map(|other| (line.to_owned(), other)));
     found.extend(string(line).map(|other| (line.to_owned(), other)));
@@ -339,6 +340,15 @@ fn statement(lines: &[&str], at: usize) -> Option<String> {
     let same_depth =
         last.len() - last.trim_start().len() == indent || last.trim_start().starts_with('.');
     same_depth.then(|| lines[at..=at + end].join("\n"))
+}
+
+/// The verdict becomes another one, with another close code.
+fn other_error(line: &str) -> Option<String> {
+    const VERDICT: &str = "ProtocolError::";
+    let start = line.find(VERDICT)? + VERDICT.len();
+    let name = line[start..].split(|c: char| !c.is_alphanumeric()).next()?;
+    let plain = !line[start + name.len()..].starts_with(" {");
+    plain.then(|| line.replacen(name, "SlowConsumer", 1))
 }
 
 /// A match arm on one line, left out.

@@ -2,6 +2,7 @@
 //! functions, so that the corpora replay as unit tests on any machine.
 
 mod connection;
+mod deflate;
 mod frame;
 mod octets;
 
@@ -24,6 +25,10 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "connection",
         run: connection,
+    },
+    Target {
+        name: "deflate",
+        run: deflate,
     },
     Target {
         name: "extensions",
@@ -70,6 +75,11 @@ pub fn command(data: &[u8]) {
 /// Frames to either role in any pieces, and hostile I/O around them.
 pub fn connection(data: &[u8]) {
     connection::run(data);
+}
+
+/// Compressed messages to either role, and what is sent compressed.
+pub fn deflate(data: &[u8]) {
+    deflate::run(data);
 }
 
 /// Values of `Sec-WebSocket-Extensions` and of `Origin`.
