@@ -165,6 +165,56 @@ impl FrameHeader {
     }
 }
 
+/// What most headers say: a whole message, uncompressed, of at most 65,535 octets.
+pub(crate) struct UsualHeader {
+    pub(crate) opcode: OpCode,
+    /// Zeros when frames of this direction are not masked.
+    pub(crate) mask: MaskKey,
+    pub(crate) header_len: usize,
+    /// Payload length in bytes.
+    pub(crate) len: usize,
+}
+
+impl UsualHeader {
+    /// Reads such a header, and nothing but such a one; what else it may be, or whether it is wrong or cut,
+    /// is [`FrameHeader::parse`]'s to say. `masked`: the peer has to mask.
+    #[inline]
+    pub(crate) fn parse(bytes: &[u8], masked: bool) -> Option<UsualHeader> {
+        let (&[first, second], _) = bytes.split_first_chunk()?;
+        let opcode = match first {
+            0x81 => OpCode::Text,
+            0x82 => OpCode::Binary,
+            _ => return None,
+        };
+        if (second & 0x80 != 0) != masked {
+            return None;
+        }
+        let (len, after_len) = match second & 0x7F {
+            127 => return None,
+            126 => {
+                let field = bytes.get(2..4)?;
+                (usize::from(u16::from_be_bytes([field[0], field[1]])), 4)
+            }
+            short => (usize::from(short), 2),
+        };
+        if after_len == 4 && len < 126 {
+            return None;
+        }
+        let (mask, header_len) = if masked {
+            let end = after_len + 4;
+            (MaskKey::from_slice(bytes.get(after_len..end)?), end)
+        } else {
+            (MaskKey::default(), after_len)
+        };
+        Some(UsualHeader {
+            opcode,
+            mask,
+            header_len,
+            len,
+        })
+    }
+}
+
 /// The payload length and the offset behind it; `None` when its octets have not all come.
 #[inline]
 fn parse_length(short: u8, bytes: &[u8]) -> Result<Option<(u64, usize)>, ProtocolError> {
@@ -206,6 +256,37 @@ mod tests {
             fin,
             mask,
             ..FrameHeader::new(opcode, len)
+        }
+    }
+
+    #[test]
+    fn the_usual_header_is_read_as_any_other_or_left_alone() {
+        // Every first and second octet, lengths that are minimal and not, and every cut.
+        for (first, second) in (0..=0xFFFFu16).map(u16::to_be_bytes).map(|[a, b]| (a, b)) {
+            for field in [[0, 5], [0, 125], [0, 126], [0x12, 0x34]] {
+                let bytes = [first, second, field[0], field[1], 9, 8, 7, 6];
+                for cut in 0..=bytes.len() {
+                    for masked in [true, false] {
+                        let Some(usual) = UsualHeader::parse(&bytes[..cut], masked) else {
+                            continue;
+                        };
+                        let expected = FrameHeader {
+                            mask: masked.then_some(usual.mask),
+                            ..FrameHeader::new(usual.opcode, usual.len as u64)
+                        };
+                        let parsed = FrameHeader::parse(&bytes[..cut]);
+                        assert_eq!(parsed, Ok(Some((expected, usual.header_len))));
+                    }
+                }
+            }
+        }
+        let header = |opcode, len| header(true, opcode, Some([1, 2, 3, 4]), len);
+        for opcode in [OpCode::Text, OpCode::Binary] {
+            for len in [0, 1, 125, 126, 65_535] {
+                let mut bytes = [0; MAX_HEADER];
+                header(opcode, len).encode(&mut bytes);
+                assert!(UsualHeader::parse(&bytes, true).is_some(), "{len}");
+            }
         }
     }
 

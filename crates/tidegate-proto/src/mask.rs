@@ -122,6 +122,10 @@ mod x86 {
     #[target_feature(enable = "avx2")]
     pub(super) unsafe fn apply_mask_avx2(key: MaskKey, data: &mut [u8]) -> bool {
         let (start, end) = (data.as_mut_ptr(), data.len() - LANE);
+        if data.len() <= 4 * LANE {
+            // SAFETY: the caller's word is passed on.
+            return unsafe { apply_mask_short(key, data) };
+        }
         let is_aligned = data.len() >= ALIGN_FROM;
         let mut at = if is_aligned {
             LANE - start.addr() % LANE
@@ -159,6 +163,34 @@ mod x86 {
             if is_aligned {
                 store(start, first);
             }
+            store(start.add(end), last);
+            _mm256_movemask_epi8(seen) == 0
+        }
+    }
+
+    /// Up to four vectors without a loop: from the front and from the end, so that they overlap in the middle.
+    ///
+    /// # Safety
+    /// The CPU must have AVX2, and `data` from [`LANE`] to four times as many octets.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn apply_mask_short(key: MaskKey, data: &mut [u8]) -> bool {
+        let (start, end) = (data.as_mut_ptr(), data.len() - LANE);
+        // SAFETY: there is a vector at `start` and one at `end`; when there are more than two, there is also
+        // one behind the first and one before the last. The CPU is the caller's word.
+        unsafe {
+            let (key, last_key) = (splat(key), splat(key.advanced(end)));
+            let first = masked(start, key);
+            let last = masked(start.add(end), last_key);
+            let mut seen = _mm256_or_si256(first, last);
+            if data.len() > 2 * LANE {
+                let second = masked(start.add(LANE), key);
+                let third = masked(start.add(end - LANE), last_key);
+                store(start.add(LANE), second);
+                store(start.add(end - LANE), third);
+                seen = _mm256_or_si256(seen, _mm256_or_si256(second, third));
+            }
+            store(start, first);
             store(start.add(end), last);
             _mm256_movemask_epi8(seen) == 0
         }

@@ -34,7 +34,7 @@ use compression::Compression;
 use extras::Extras;
 use keepalive::{Due, Keepalive};
 use pings::Pings;
-use receiver::{Control, Received, Receiver, Rules};
+use receiver::{Control, Received, Receiver, Rules, longest_whole};
 use std::io::IoSlice;
 use std::sync::Arc;
 
@@ -176,15 +176,32 @@ impl Connection {
     /// The next event in `input`, which is advanced past what was taken. `None` once all is taken.
     ///
     /// Payloads are unmasked in place, so `input` is changed.
+    #[inline]
     pub fn receive<'a>(
         &mut self,
         now: Time,
         input: &mut &'a mut [u8],
         resources: &mut Resources,
     ) -> Option<Event<'a>> {
-        if !input.is_empty() {
-            self.keepalive.heard(now);
+        if input.is_empty() {
+            return None;
         }
+        self.keepalive.heard(now);
+        match self.whole_message(input) {
+            Some(Ok(message)) => Some(Event::Message(message)),
+            Some(Err(error)) => Some(Event::Closed(self.fail(now, error, resources))),
+            None => self.receive_any(now, input, resources),
+        }
+    }
+
+    /// The next event, whatever it is. By itself, so that the quick way has no more of a stack than it needs.
+    #[inline(never)]
+    fn receive_any<'a>(
+        &mut self,
+        now: Time,
+        input: &mut &'a mut [u8],
+        resources: &mut Resources,
+    ) -> Option<Event<'a>> {
         while !input.is_empty() {
             if self.phase.is_over() {
                 *input = &mut [];
@@ -196,11 +213,6 @@ impl Connection {
                 !self.phase.is_open(),
                 self.extras.as_deref_mut(),
             );
-            match self.receiver.whole_frame(&rules, input) {
-                Some(Ok(message)) => return Some(Event::Message(message)),
-                Some(Err(error)) => return Some(Event::Closed(self.fail(now, error, resources))),
-                None => {}
-            }
             match self.receiver.receive(&mut rules, input, resources) {
                 Ok(None) => return None,
                 Ok(Some(Received::Message(message))) => return Some(Event::Message(message)),
@@ -214,6 +226,23 @@ impl Connection {
             }
         }
         None
+    }
+
+    /// The next message, if it lies there in one frame and whole.
+    #[inline]
+    fn whole_message<'a>(
+        &self,
+        input: &mut &'a mut [u8],
+    ) -> Option<Result<Message<'a>, ProtocolError>> {
+        if !self.phase.is_open() {
+            return None;
+        }
+        let streaming = self
+            .extras
+            .as_ref()
+            .and_then(|extras| extras.streaming.as_ref());
+        let longest = longest_whole(&self.config, streaming);
+        self.receiver.whole_frame(self.role, longest, input)
     }
 
     /// Queues a message. Everything but [`Level::Low`] and [`Level::High`] means that it was not queued.

@@ -12,7 +12,7 @@ use super::resources::Resources;
 use crate::config::{Config, FRAGMENT_OVERHEAD};
 use crate::deflate::{Bounds, Inflating};
 use crate::error::ProtocolError;
-use crate::frame::{FrameHeader, MAX_CONTROL_PAYLOAD, MAX_HEADER, OpCode};
+use crate::frame::{FrameHeader, MAX_CONTROL_PAYLOAD, MAX_HEADER, OpCode, UsualHeader};
 use crate::mask::{MaskKey, apply_mask, unmask_ascii};
 use crate::utf8::Utf8Decoder;
 
@@ -60,10 +60,7 @@ impl<'r> Rules<'r> {
 
     /// The longest message that is delivered whole.
     fn whole(&self) -> usize {
-        match &self.streaming {
-            None => self.config.limits.max_message_size,
-            Some(streaming) => streaming.whole(self.config),
-        }
+        longest_whole(self.config, self.streaming.as_ref())
     }
 
     /// The longest message.
@@ -193,27 +190,26 @@ impl Receiver {
     #[inline]
     pub(super) fn whole_frame<'a>(
         &self,
-        rules: &Rules<'_>,
+        role: Role,
+        longest: usize,
         input: &mut &'a mut [u8],
     ) -> Option<Result<Message<'a>, ProtocolError>> {
-        let is_between = self.message.is_none()
-            && self.control.is_none()
-            && self.header_len == 0
-            && self.skip == 0
-            && !rules.discard;
-        if !is_between {
+        if !self.is_between_messages() {
             return None;
         }
-        let (header, start) = FrameHeader::parse(input).ok()??;
-        let mask = judge_mask(rules.role, &header).ok()?;
-        let is_message =
-            header.fin && !header.rsv1 && matches!(header.opcode, OpCode::Text | OpCode::Binary);
-        let is_whole = header.len <= (input.len() - start) as u64;
-        if !(is_message && is_whole && header.len <= rules.whole() as u64) {
+        let usual = UsualHeader::parse(input, role == Role::Server)?;
+        if usual.len > longest || usual.len > input.len() - usual.header_len {
             return None;
         }
-        let payload = &mut take(input, start + header.len as usize)[start..];
-        Some(whole_message(header.opcode, mask, payload))
+        let frame = take(input, usual.header_len + usual.len);
+        let payload = &mut frame[usual.header_len..];
+        Some(whole_message(usual.opcode, usual.mask, payload))
+    }
+
+    /// Nothing of a message or a frame has come.
+    #[inline]
+    fn is_between_messages(&self) -> bool {
+        self.message.is_none() && self.control.is_none() && self.header_len == 0 && self.skip == 0
     }
 
     /// Capacity of what it assembles in.
@@ -637,6 +633,15 @@ impl Assembly {
     }
 }
 
+/// The longest message that is delivered whole.
+#[inline]
+pub(super) fn longest_whole(config: &Config, streaming: Option<&Streaming>) -> usize {
+    match streaming {
+        None => config.limits.max_message_size,
+        Some(streaming) => streaming.whole(config),
+    }
+}
+
 /// The frame's key. An unmasked frame gets the key of zeros, which changes nothing.
 fn judge_mask(role: Role, header: &FrameHeader) -> Result<MaskKey, ProtocolError> {
     match (role, header.mask) {
@@ -648,6 +653,7 @@ fn judge_mask(role: Role, header: &FrameHeader) -> Result<MaskKey, ProtocolError
 }
 
 /// A message that lies whole in the input: unmasked in place, validated at most once, lent out.
+#[inline]
 fn whole_message(
     opcode: OpCode,
     mask: MaskKey,
@@ -667,6 +673,7 @@ fn whole_message(
 }
 
 /// Cuts the first `n` octets off `input`.
+#[inline]
 fn take<'a>(input: &mut &'a mut [u8], n: usize) -> &'a mut [u8] {
     let (taken, rest) = std::mem::take(input).split_at_mut(n);
     *input = rest;
