@@ -27,8 +27,9 @@ usage: cargo xtask <job>
   setup [part…]           install what the tests need, below target/tools or with apt (root)
                           parts: python chromium node npm wstest deny; default: the first four
   test [--full] [filter]  everything CI runs; with a filter only the steps whose name contains it
-  conformance [--full] [--url ws://…] [--engine kosoku|wstest] [--only CASE]
-                          the Autobahn cases against `tidegate serve`, judged strictly
+  conformance [--full] [--role server|client] [--plain|--tls] [--cases core|ci|full] [--only CASE]
+              [--engine kosoku|wstest] [--shards N] [--url ws://…]
+                          the Autobahn cases against `tidegate serve` and our client, judged strictly
   interop [--full]        other people's clients, Node and Python, ws and wss, 1 and 4 workers
   browser                 the page in a real Chromium
   bench idle [--connections N] [--record]

@@ -51,14 +51,7 @@ fn live(steps: &mut Steps, full: bool) {
     let Some(binary) = binary.or_else(|| server::build(false).ok()) else {
         return;
     };
-    interop::step(steps, "conformance", &["python"], || {
-        conformance::gate(&binary, full, false)
-    });
-    if full {
-        interop::step(steps, "conformance, wstest", &["wstest"], || {
-            conformance::gate(&binary, full, true)
-        });
-    }
+    conformance::steps(steps, &binary, full);
     interop::run(steps, &binary, full);
     browser::run(steps, &binary);
 }

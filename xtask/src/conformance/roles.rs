@@ -1,0 +1,236 @@
+//! One run of the suite in one role: starts the engine's processes, our peer and what lies between, and collects
+//! the reports. It judges nothing.
+
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use super::children::Child;
+use super::engine::{AGENT, Engine};
+use super::verdict::Verdict;
+use crate::server::Server;
+use crate::sh::{self, Result};
+use crate::tree;
+
+/// Which end of the connection is ours.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Role {
+    /// `tidegate serve`, examined by a fuzzing client.
+    Server,
+    /// The example `autobahn` on the protocol core, examined by a fuzzing server.
+    Client,
+}
+
+impl Role {
+    pub(crate) const ALL: [Role; 2] = [Role::Server, Role::Client];
+
+    pub(super) fn read(name: &str) -> Result<Self> {
+        match name {
+            "server" => Ok(Self::Server),
+            "client" => Ok(Self::Client),
+            _ => Err(format!("no role {name}; there are server and client").into()),
+        }
+    }
+
+    /// The name of a run, and of its kept summary.
+    pub(crate) fn with(self, tls: bool) -> String {
+        let role = match self {
+            Self::Server => "server",
+            Self::Client => "client",
+        };
+        format!("{role}-{}", if tls { "tls" } else { "plain" })
+    }
+
+    pub(super) fn title(self, tls: bool) -> String {
+        let scheme = if tls { "wss" } else { "ws" };
+        match self {
+            Self::Server => format!("`tidegate serve` as the server, /echo, {scheme}"),
+            Self::Client => format!("the protocol core as the client, {scheme}"),
+        }
+    }
+}
+
+/// What one run needs to know.
+pub(super) struct Run {
+    pub(super) engine: Engine,
+    pub(super) tls: bool,
+    /// The cases of each process.
+    pub(super) hands: Vec<Vec<String>>,
+    /// The server under test.
+    pub(super) binary: PathBuf,
+    /// Or where one runs already.
+    pub(super) url: Option<String>,
+    pub(super) out: PathBuf,
+    pub(super) limit: Duration,
+}
+
+impl Run {
+    pub(super) fn verdict<'a>(&self, role: Role, asked: &'a [String]) -> Result<Verdict<'a>> {
+        for shard in 0..self.hands.len() {
+            std::fs::create_dir_all(self.folder(shard))?;
+        }
+        match role {
+            Role::Server => self.server()?,
+            Role::Client => self.client()?,
+        }
+        let mut verdict = Verdict::new(asked);
+        for shard in 0..self.hands.len() {
+            let folder = self.folder(shard);
+            verdict.add(&folder.join("report")).map_err(|why| {
+                let log = std::fs::read_to_string(folder.join("engine.log")).unwrap_or_default();
+                format!("{why}\n{}", sh::tail(&log, 20))
+            })?;
+        }
+        Ok(verdict)
+    }
+
+    fn folder(&self, shard: usize) -> PathBuf {
+        self.out.join(format!("shard-{shard}"))
+    }
+
+    /// Puts the cases to a server.
+    fn server(&self) -> Result<()> {
+        match &self.url {
+            Some(url) => self.ask(url),
+            None if self.tls => self.secure_server(),
+            None => {
+                let server = Server::start(&self.binary, &[])?;
+                self.ask(&format!("ws://127.0.0.1:{}/echo", server.port()))?;
+                server.stop()
+            }
+        }
+    }
+
+    fn secure_server(&self) -> Result<()> {
+        let peer = Peer::build(true)?;
+        let file = |name| peer.pair.join(name).to_string_lossy().into_owned();
+        let (certificate, key) = (file("cert.pem"), file("key.pem"));
+        let flags = ["--tls-cert", &certificate, "--tls-key", &key];
+        let server = Server::start(&self.binary, &flags)?;
+        if self.engine.has_tls() {
+            self.ask(&format!("wss://127.0.0.1:{}/echo", server.port()))?;
+        } else {
+            let address = format!("127.0.0.1:{}", server.port());
+            let (_tunnel, port) = peer.tunnel("wrap", &address, &self.out)?;
+            self.ask(&format!("ws://127.0.0.1:{port}/echo"))?;
+        }
+        server.stop()
+    }
+
+    /// Runs the engine's clients side by side.
+    fn ask(&self, url: &str) -> Result<()> {
+        let deadline = Instant::now() + self.limit;
+        let mut engines = Vec::new();
+        for (shard, cases) in self.hands.iter().enumerate() {
+            let folder = self.folder(shard);
+            let command = self.engine.client(url, cases, &folder)?;
+            engines.push(Child::start(command, &folder.join("engine.log"))?);
+        }
+        // The engines exit with 0 or 1 as they see it; what counts is their report, judged by us.
+        engines
+            .iter_mut()
+            .try_for_each(|engine| engine.wait(deadline))
+    }
+
+    /// Has our client take the cases of fuzzing servers.
+    fn client(&self) -> Result<()> {
+        let peer = Peer::build(self.tls)?;
+        let deadline = Instant::now() + self.limit;
+        let mut rows = Vec::new();
+        for (shard, cases) in self.hands.iter().enumerate() {
+            let folder = self.folder(shard);
+            let mut port = free_port()?;
+            let own_tls = (self.tls && self.engine.has_tls()).then_some(&*peer.pair);
+            let command = self.engine.server(port, own_tls, cases, &folder)?;
+            let mut engine = Child::start(command, &folder.join("engine.log"))?;
+            engine.until(|_| TcpStream::connect(("127.0.0.1", port)).ok())?;
+            let mut tunnel = None;
+            if self.tls && !self.engine.has_tls() {
+                let (child, own) = peer.tunnel("unwrap", &format!("127.0.0.1:{port}"), &folder)?;
+                tunnel = Some(child);
+                port = own;
+            }
+            let client = Child::start(peer.client(port), &folder.join("client.log"))?;
+            rows.push((engine, tunnel, client));
+        }
+        for (engine, _tunnel, client) in &mut rows {
+            client
+                .wait(deadline)
+                .map_err(|why| format!("the client: {why}\nthe engine:\n{}", engine.tail()))?;
+            // wstest has written its report when it closes the last connection, and serves on; kosoku writes it
+            // and ends.
+            if self.engine == Engine::Kosoku {
+                engine.wait(Instant::now() + REPORT)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The example `autobahn`: our client, and TLS for an engine that has none.
+struct Peer {
+    program: PathBuf,
+    tls: bool,
+    /// The folder with the certificate of this run.
+    pair: PathBuf,
+}
+
+impl Peer {
+    fn build(tls: bool) -> Result<Self> {
+        let mut build = Command::new(tree::cargo());
+        build.args([
+            "build",
+            "--quiet",
+            "-p",
+            "tidegate",
+            "--example",
+            "autobahn",
+        ]);
+        if !sh::show(build.current_dir(tree::root()))?.ok {
+            return Err("the example `autobahn` does not build".into());
+        }
+        let program = tree::target().join("debug/examples/autobahn");
+        let pair = tree::target().join("conformance/certificate");
+        if tls {
+            std::fs::create_dir_all(&pair)?;
+            sh::must(Command::new(&program).arg("certificate").arg(&pair))?;
+        }
+        Ok(Self { program, tls, pair })
+    }
+
+    fn client(&self, port: u16) -> Command {
+        let mut command = Command::new(&self.program);
+        let scheme = if self.tls { "wss" } else { "ws" };
+        command.args(["client", &format!("{scheme}://127.0.0.1:{port}"), AGENT]);
+        if self.tls {
+            command.arg(self.pair.join("cert.pem"));
+        }
+        command
+    }
+
+    /// A tunnel to `address`, and the port where it listens.
+    fn tunnel(&self, way: &str, address: &str, folder: &Path) -> Result<(Child, u16)> {
+        let mut command = Command::new(&self.program);
+        command.args([way, address]);
+        command.arg(match way {
+            "wrap" => self.pair.join("cert.pem"),
+            _ => self.pair.clone(),
+        });
+        let mut child = Child::start(command, &folder.join("tunnel.log"))?;
+        let port = child.until(|child| {
+            let said = child.said();
+            let line = said.split_once('\n')?.0;
+            line.rsplit(':').next()?.parse().ok()
+        })?;
+        Ok((child, port))
+    }
+}
+
+/// A port of 127.0.0.1 that nothing listens on; the engines can't choose one and say which.
+fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+/// How long an engine may write at its report.
+const REPORT: Duration = Duration::from_secs(60);
