@@ -27,16 +27,22 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "tokio")]
+pub mod client;
 pub mod engine;
 pub mod error;
 #[cfg(feature = "tokio")]
 mod message;
+#[cfg(feature = "tokio")]
+pub mod server;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod tls;
 #[cfg(feature = "tokio")]
 pub mod websocket;
 
+#[cfg(feature = "tokio")]
+pub use client::{Client, ClientStream, ConnectError, connect};
 pub use engine::{Adopter, Echo, Mailer, OsRandom, PlainHttp, PlainIo, Running, Server, ServerBuilder};
 pub use error::{JoinError, TlsError};
 #[cfg(feature = "tokio")]
@@ -47,6 +53,8 @@ pub use tidegate_proto::{
     Level, Limits, MailboxFull, Opening, OriginPolicy, Outboxes, PeerId, Rejection, Request, Time,
     Timeouts, TimerId, WorkerId,
 };
+#[cfg(feature = "tokio")]
+pub use server::{AcceptError, Acceptor, accept};
 #[cfg(feature = "tokio")]
 pub use websocket::{PingError, TrySendError, WebSocket};
 pub use {rustls, tidegate_proto};

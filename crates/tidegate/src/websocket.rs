@@ -49,6 +49,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 /// ```
 pub struct WebSocket<S> {
     core: core::Core<S>,
+    subprotocol: Option<Box<str>>,
 }
 
 impl<S> WebSocket<S> {
@@ -57,7 +58,21 @@ impl<S> WebSocket<S> {
     pub fn from_upgraded(io: S, role: Role, config: Arc<Config>, early: &[u8]) -> WebSocket<S> {
         WebSocket {
             core: core::Core::new(io, role, config, early),
+            subprotocol: None,
         }
+    }
+
+    /// What the handshake agreed on.
+    pub(crate) fn with_subprotocol(self, name: Option<String>) -> WebSocket<S> {
+        WebSocket {
+            subprotocol: name.map(String::into_boxed_str),
+            ..self
+        }
+    }
+
+    /// The subprotocol that the handshake agreed on (RFC 6455 §1.9).
+    pub fn subprotocol(&self) -> Option<&str> {
+        self.subprotocol.as_deref()
     }
 
     /// Queues a message without writing it: the next `send`, `flush`, `recv` or other awaited method

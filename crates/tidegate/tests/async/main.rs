@@ -2,4 +2,6 @@
 
 mod cancel;
 mod common;
+mod handshake;
+mod sockets;
 mod websocket;
