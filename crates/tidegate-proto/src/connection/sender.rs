@@ -79,10 +79,7 @@ impl Connection {
         if shared.is_some_and(|frame| !frame.is_compressible()) {
             return Ready::Plain;
         }
-        // What waits behind a stream will pass after messages yet to come were deflated, so it must not
-        // be part of a context.
-        let own_context =
-            extras.outgoing.is_none() && compression.has_own_context(config, resources);
+        let own_context = compression.has_own_context(config, resources);
         match shared {
             Some(frame) if !own_context => match frame.deflated(key, &mut resources.codecs) {
                 Some(frame) => Ready::Shared(frame.clone()),
@@ -140,7 +137,7 @@ impl Connection {
         }
         let mut compressor = None;
         if let Some(compression) = &mut extras.compression {
-            // What waits behind the message is deflated without a context, and the peer's window moves.
+            // The message moves the peer's window and not ours. What waits behind it begins a new context.
             compression.forget_sender(resources);
             let key = compression.key().filter(|_| compressible);
             compressor = key.map(|key| resources.codecs.take_compressor(key));
