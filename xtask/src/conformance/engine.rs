@@ -1,7 +1,7 @@
 //! The two programs that hold the cases: how each is started. Their verdicts are judged elsewhere.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::json;
@@ -94,8 +94,8 @@ impl Engine {
 }
 
 fn kosoku(mode: &str, address: &str, cases: &[String], out: &Path) -> Result<Command> {
-    let python = setup::ensure("python")?;
-    let mut command = Command::new(python.with_file_name("kosoku"));
+    let mut command = Command::new(setup::ensure("python")?);
+    command.arg("-B").arg(launcher("run_kosoku.py"));
     command.args(["-m", mode, address, "-o"]);
     command.arg(out.join("report"));
     command.args(cases.iter().map(|case| format!("--include={case}")));
@@ -108,7 +108,6 @@ fn wstest(
     cases: &[String],
     out: &Path,
 ) -> Result<Command> {
-    let python = setup::ensure("wstest")?;
     spec["outdir"] = json!(out.join("report"));
     spec["cases"] = json!(cases);
     spec["exclude-cases"] = json!([]);
@@ -120,12 +119,16 @@ fn wstest(
     }
     let file = out.join("spec.json");
     fs::write(&file, spec.to_string())?;
-    let mut command = Command::new(python);
-    command.arg("-B");
-    command.arg(tree::root().join("tests/conformance/wstest.py"));
+    let mut command = Command::new(setup::ensure("wstest")?);
+    command.arg("-B").arg(launcher("run_wstest.py"));
     command.args(["-m", mode, "--webport", "0", "-s"]);
     command.arg(file);
     Ok(command)
+}
+
+/// What starts an engine, and says what it changes of it.
+fn launcher(name: &str) -> PathBuf {
+    tree::root().join("tests/conformance").join(name)
 }
 
 /// What we call ourselves in the reports.

@@ -97,7 +97,9 @@ fn compression(text: &mut String, verdict: &Verdict) {
             "\ncompression: {} of {all} cases, our messages shorter than their payload",
             small.len()
         );
-        list(text, &format!("not {:>4}", not.len()), &not);
+        if !not.is_empty() {
+            list(text, &format!("not {:>4}", not.len()), &not);
+        }
     }
 }
 
@@ -164,7 +166,7 @@ not OK (INFORMATIONAL: the suite judges nothing there)
 errors to answer: 1, and the close code really sent
 1002   1  3.1
 
-compression: 0 of 1 cases, our messages shorter than their payload
+compression: in 0 of 1 cases our messages were shorter than their payload
 not    1  12.1.1
 
 3 passed, 1 failed

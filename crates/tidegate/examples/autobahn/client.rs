@@ -6,7 +6,8 @@ use crate::tls;
 use std::error::Error;
 use std::path::Path;
 use tidegate_proto::{
-    Config, Connection, Deflate, Incoming, Level, Limits, Message, Resources, Timeouts,
+    Config, Connection, Deflate, DeflateConfig, Incoming, Level, Limits, Message, Resources,
+    Timeouts,
 };
 
 /// Runs every case of the fuzzing server at `url`; `root` is the certificate to trust when it is `wss`.
@@ -57,8 +58,8 @@ fn echo(
     }
 }
 
-/// Messages as large as the suite sends, compressed with all the context that the server grants; no ping of ours
-/// between its octets.
+/// Messages as large as the suite sends, compressed even when they are short, with all the context that the server grants;
+/// no ping of ours between its octets.
 fn config() -> Config {
     Config {
         limits: Limits::large(),
@@ -66,10 +67,13 @@ fn config() -> Config {
             ping_interval: None,
             ..Timeouts::default()
         },
-        deflate: Deflate::Dedicated {
-            bits: 15,
-            mem_level: 8,
-        }
-        .into(),
+        deflate: DeflateConfig {
+            mode: Deflate::Dedicated {
+                bits: 15,
+                mem_level: 8,
+            },
+            threshold: 1,
+            ..DeflateConfig::default()
+        },
     }
 }

@@ -3,8 +3,8 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 use tidegate_proto::{
-    Accept, Closed, Config, Deflate, Handler, Incoming, Limits, Opening, Outboxes, PeerId,
-    Rejection, Request,
+    Accept, Closed, Config, Deflate, DeflateConfig, Handler, Incoming, Limits, Opening, Outboxes,
+    PeerId, Rejection, Request,
 };
 
 /// Sends each whole message back to its sender, text as text and binary as binary.
@@ -12,7 +12,7 @@ use tidegate_proto::{
 /// It takes [`Limits::large`] (16 MiB messages), because conformance suites and benches ask for that. A
 /// sender that does not read is not read either once its own outbox is high.
 ///
-/// It compresses with as much context as the client offers. A client that wants another mode names it in the
+/// It compresses every message, however short, with as much context as the client offers. A client that wants another mode names it in the
 /// query, so that each can be examined and measured: `?deflate=off`, `shared` or `dedicated`.
 #[derive(Clone, Debug)]
 pub struct Echo {
@@ -30,7 +30,11 @@ impl Default for Echo {
     fn default() -> Echo {
         Echo::new(Arc::new(Config {
             limits: Limits::large(),
-            deflate: DEDICATED.into(),
+            deflate: DeflateConfig {
+                mode: DEDICATED,
+                threshold: 1,
+                ..DeflateConfig::default()
+            },
             ..Config::default()
         }))
     }
