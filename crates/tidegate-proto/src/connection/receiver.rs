@@ -185,15 +185,15 @@ impl Receiver {
         Ok(None)
     }
 
-    /// The usual case and the quick way through it: between two messages, a message in one frame that lies
-    /// whole in the input. `None` takes nothing and judges nothing: the rest is [`Receiver::receive`]'s.
+    /// Between two messages: a message in one frame that lies whole in the input; its payload is still masked.
+    /// `None` takes nothing and judges nothing: the rest is [`Receiver::receive`]'s.
     #[inline]
     pub(super) fn whole_frame<'a>(
         &self,
         role: Role,
         longest: usize,
         input: &mut &'a mut [u8],
-    ) -> Option<Result<Message<'a>, ProtocolError>> {
+    ) -> Option<(OpCode, MaskKey, &'a mut [u8])> {
         if !self.is_between_messages() {
             return None;
         }
@@ -202,8 +202,7 @@ impl Receiver {
             return None;
         }
         let frame = take(input, usual.header_len + usual.len);
-        let payload = &mut frame[usual.header_len..];
-        Some(whole_message(usual.opcode, usual.mask, payload))
+        Some((usual.opcode, usual.mask, &mut frame[usual.header_len..]))
     }
 
     /// Nothing of a message or a frame has come.
@@ -652,23 +651,25 @@ fn judge_mask(role: Role, header: &FrameHeader) -> Result<MaskKey, ProtocolError
     }
 }
 
-/// A message that lies whole in the input: unmasked in place, validated at most once, lent out.
-#[inline]
+/// A message that lies whole in the input: unmasked in place, lent out.
 fn whole_message(
     opcode: OpCode,
     mask: MaskKey,
     payload: &mut [u8],
 ) -> Result<Message<'_>, ProtocolError> {
-    if opcode != OpCode::Text {
-        apply_mask(mask, payload);
-        return Ok(Message::Binary(payload));
+    if opcode == OpCode::Text {
+        return unmask_text(mask, payload).map(Message::Text);
     }
+    apply_mask(mask, payload);
+    Ok(Message::Binary(payload))
+}
+
+/// Unmasks a text in place. Validates it in a second pass, unless the first has seen nothing but ASCII.
+#[inline]
+pub(super) fn unmask_text(mask: MaskKey, payload: &mut [u8]) -> Result<&str, ProtocolError> {
     match unmask_ascii(mask, payload) {
-        Ok(text) => Ok(Message::Text(text)),
-        Err(octets) => match simdutf8::basic::from_utf8(octets) {
-            Ok(text) => Ok(Message::Text(text)),
-            Err(_) => Err(ProtocolError::TextNotUtf8),
-        },
+        Ok(text) => Ok(text),
+        Err(octets) => simdutf8::basic::from_utf8(octets).map_err(|_| ProtocolError::TextNotUtf8),
     }
 }
 

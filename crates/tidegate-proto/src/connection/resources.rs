@@ -101,6 +101,7 @@ impl Resources {
     }
 
     /// Takes back what a delivered message was assembled in.
+    #[inline]
     pub(crate) fn recycle_message(&mut self, message: Message<'_>) {
         if let Message::AssembledText(octets) | Message::AssembledBinary(octets) = message {
             self.recycle(octets);

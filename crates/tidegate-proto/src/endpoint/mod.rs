@@ -454,24 +454,26 @@ impl<H: Handler> Endpoint<H> {
             let Some(connection) = self.core.peers.connection_mut(peer) else {
                 return;
             };
-            match connection.receive(now, &mut input, &mut self.core.resources) {
+            let mut event = connection.receive(now, &mut input, &mut self.core.resources);
+            let mut out = Outboxes::new(&mut self.core, mail);
+            // Used where it lies: to move a message costs as much as to unmask a small one.
+            match &mut event {
                 None => return,
-                Some(Event::Message(mut message)) => {
-                    let mut out = Outboxes::new(&mut self.core, mail);
+                Some(Event::Message(message)) => {
                     self.handler.message(peer, message.incoming(), &mut out);
-                    self.core.resources.recycle_message(message);
-                    self.settle(mail);
                 }
-                Some(Event::Part(piece)) => {
-                    let mut out = Outboxes::new(&mut self.core, mail);
-                    self.handler.part(peer, piece.part(), &mut out);
-                    self.core.resources.recycle_piece(piece);
-                    self.settle(mail);
-                    if may_hold && self.core.hold(peer, input) {
-                        return;
-                    }
-                }
-                Some(Event::Closed(closed)) => self.over(peer, Some(closed), mail),
+                Some(Event::Part(piece)) => self.handler.part(peer, piece.part(), &mut out),
+                Some(Event::Closed(closed)) => self.handler.closed(peer, closed, &mut out),
+            }
+            let is_part = matches!(event, Some(Event::Part(_)));
+            match event {
+                Some(Event::Message(message)) => self.core.resources.recycle_message(message),
+                Some(Event::Part(piece)) => self.core.resources.recycle_piece(piece),
+                _ => {}
+            }
+            self.settle(mail);
+            if is_part && may_hold && self.core.hold(peer, input) {
+                return;
             }
         }
     }
@@ -510,7 +512,14 @@ impl<H: Handler> Endpoint<H> {
     }
 
     /// Fails the peers whose outbox the handler found full and did not close itself.
+    #[inline]
     fn settle(&mut self, mail: &mut dyn Post<H::Mail>) {
+        if !self.core.full.is_empty() {
+            self.fail_full(mail);
+        }
+    }
+
+    fn fail_full(&mut self, mail: &mut dyn Post<H::Mail>) {
         while let Some(peer) = self.core.full.pop() {
             let now = self.core.now;
             let Some(connection) = self.core.peers.connection_mut(peer) else {
@@ -684,35 +693,45 @@ impl Core {
 
     /// Something happened to a peer: tell the engine if it has to act, and keep its timer right.
     fn touch(&mut self, id: PeerId) {
-        let Some(peer) = self.peers.get(id) else {
+        let Some(peer) = self.peers.get_mut(id) else {
             return;
         };
         if peer.is_owed() || peer.transport() != Transport::Open {
-            self.mark_dirty(id);
+            mark_dirty(peer, id, &mut self.dirty);
         }
-        self.arm(id);
+        arm(peer, id, &mut self.wheel);
     }
 
     fn mark_dirty(&mut self, id: PeerId) {
         if let Some(peer) = self.peers.get_mut(id) {
-            if !peer.dirty {
-                peer.dirty = true;
-                self.dirty.push_back(id);
-            }
+            mark_dirty(peer, id, &mut self.dirty);
         }
     }
 
-    /// Sees that the wheel wakes the peer at its deadline; an earlier timer looks again by itself.
     fn arm(&mut self, id: PeerId) {
-        let Some(peer) = self.peers.get_mut(id) else {
-            return;
-        };
-        let Some(deadline) = peer.deadline() else {
-            return;
-        };
-        if peer.armed.is_none_or(|armed| deadline < armed) {
-            peer.armed = Some(deadline);
-            self.wheel.insert(deadline, Due::Peer(id, deadline));
+        if let Some(peer) = self.peers.get_mut(id) {
+            arm(peer, id, &mut self.wheel);
         }
+    }
+}
+
+/// The engine will be told to look at the peer.
+#[inline]
+fn mark_dirty(peer: &mut Peer, id: PeerId, dirty: &mut VecDeque<PeerId>) {
+    if !peer.dirty {
+        peer.dirty = true;
+        dirty.push_back(id);
+    }
+}
+
+/// Sees that the wheel wakes the peer at its deadline; an earlier timer looks again by itself.
+#[inline]
+fn arm(peer: &mut Peer, id: PeerId, wheel: &mut Wheel<Due>) {
+    let Some(deadline) = peer.deadline() else {
+        return;
+    };
+    if peer.armed.is_none_or(|armed| deadline < armed) {
+        peer.armed = Some(deadline);
+        wheel.insert(deadline, Due::Peer(id, deadline));
     }
 }
