@@ -94,7 +94,7 @@ fn compression(text: &mut String, verdict: &Verdict) {
     if all > 0 {
         let _ = writeln!(
             text,
-            "\ncompression: {} of {all} cases, our messages shorter than their payload",
+            "\ncompression: in {} of {all} cases our messages were shorter than their payload",
             small.len()
         );
         if !not.is_empty() {
