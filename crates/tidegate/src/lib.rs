@@ -56,5 +56,5 @@ pub use tidegate_proto::{
 #[cfg(feature = "tokio")]
 pub use server::{AcceptError, Acceptor, accept};
 #[cfg(feature = "tokio")]
-pub use websocket::{PingError, TrySendError, WebSocket};
+pub use websocket::{PingError, Receiver, Sender, TrySendError, WebSocket};
 pub use {rustls, tidegate_proto};

@@ -9,8 +9,10 @@ mod core;
 mod error;
 mod pool;
 mod sink;
+mod split;
 
 pub use error::{PingError, TrySendError};
+pub use split::{Receiver, Sender};
 
 use crate::message::Message;
 use std::fmt;
@@ -85,12 +87,14 @@ impl<S> WebSocket<S> {
     /// [`TrySendError`] gives the message back: the queue is at its limit
     /// ([`tidegate_proto::Limits::outbox`]), or the connection is closing.
     pub fn try_send(&mut self, message: impl Into<Message>) -> Result<Level, TrySendError> {
-        self.core
-            .enqueue(message.into())
-            .map_err(|refused| match refused.level {
-                Level::Full => TrySendError::Full(refused.message),
-                _ => TrySendError::Closed(refused.message),
-            })
+        let queued = self.core.enqueue(message.into());
+        queued.map_err(TrySendError::from)
+    }
+
+    /// Two halves for two tasks: senders that can be cloned, and one receiver. What the handshake agreed on
+    /// is asked for before.
+    pub fn split(self) -> (Sender<S>, Receiver<S>) {
+        split::split(self.core)
     }
 
     /// Octets that wait to be written, frame headers included.

@@ -123,6 +123,19 @@ impl<S> Core<S> {
         self.io.as_ref()
     }
 
+    /// A number that changes whenever something happened that another waiter may wait for.
+    pub(super) fn progress(&self) -> (u64, u64, usize, usize, bool, bool, u64) {
+        (
+            self.written,
+            self.flushed,
+            self.queued(),
+            self.inbox.len(),
+            self.closed.is_some(),
+            self.io.is_some(),
+            self.connection.pings_answered(),
+        )
+    }
+
     /// Queues a message, or gives it back.
     pub(super) fn enqueue(&mut self, message: Message) -> Result<Level, Box<NotQueued>> {
         unpark(&mut self.connection, &mut self.parked);

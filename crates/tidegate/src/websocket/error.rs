@@ -1,8 +1,9 @@
 //! What can be refused on an open WebSocket; how one ends is a `Closed`, not an error of its own.
 
+use super::core::NotQueued;
 use crate::message::Message;
 use std::fmt;
-use tidegate_proto::Closed;
+use tidegate_proto::{Closed, Level};
 
 /// `try_send` did not queue the message; here it is again.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -18,6 +19,15 @@ impl TrySendError {
     pub fn into_message(self) -> Message {
         match self {
             TrySendError::Full(message) | TrySendError::Closed(message) => message,
+        }
+    }
+}
+
+impl From<Box<NotQueued>> for TrySendError {
+    fn from(refused: Box<NotQueued>) -> TrySendError {
+        match refused.level {
+            Level::Full => TrySendError::Full(refused.message),
+            _ => TrySendError::Closed(refused.message),
         }
     }
 }

@@ -4,4 +4,5 @@ mod cancel;
 mod common;
 mod handshake;
 mod sockets;
+mod split;
 mod websocket;
