@@ -2,11 +2,11 @@
 
 use crate::inspect::rate::{Meter, Rate};
 use tidegate_proto::{
-    CloseCode, Closed, Handler, Incoming, Opening, Outboxes, PeerId, Request, TimerId, Wire,
+    CloseCode, Closed, Handler, Incoming, Opening, Outboxes, Part, PeerId, Request, TimerId, Wire,
 };
 
 /// What a peer may do. A value of it is valid: its parts cannot be made otherwise.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Policy {
     /// Messages a peer may send; beyond it we close with 1008. Default: 1,000 a second, 2,000 at once.
     pub messages: Rate,
@@ -60,6 +60,27 @@ impl<H> Guard<H> {
         }
         &mut self.meters[slot]
     }
+
+    /// Charges a peer for what it sent; closes it when that is beyond its budget.
+    fn admits<M>(
+        &mut self,
+        peer: PeerId,
+        messages: u64,
+        bytes: usize,
+        out: &mut Outboxes<'_, M>,
+    ) -> bool {
+        let (now, policy) = (out.now(), self.policy);
+        let meters = self.meters(peer);
+        if !meters.messages.take(policy.messages, messages, now) {
+            out.close(peer, CloseCode::POLICY, "too many messages");
+            return false;
+        }
+        if !meters.bytes.take(policy.bytes, bytes as u64, now) {
+            out.close(peer, CloseCode::POLICY, "too many bytes");
+            return false;
+        }
+        true
+    }
 }
 
 impl<H: Handler> Handler for Guard<H> {
@@ -80,16 +101,15 @@ impl<H: Handler> Handler for Guard<H> {
     }
 
     fn message(&mut self, peer: PeerId, message: Incoming<'_>, out: &mut Outboxes<'_, H::Mail>) {
-        let (now, len) = (out.now(), message.as_bytes().len() as u64);
-        let Policy { messages, bytes } = self.policy;
-        let meters = self.meters(peer);
-        if !meters.messages.take(messages, 1, now) {
-            return out.close(peer, CloseCode::POLICY, "too many messages");
+        if self.admits(peer, 1, message.as_bytes().len(), out) {
+            self.inner.message(peer, message, out);
         }
-        if !meters.bytes.take(bytes, len, now) {
-            return out.close(peer, CloseCode::POLICY, "too many bytes");
+    }
+
+    fn part(&mut self, peer: PeerId, part: Part<'_>, out: &mut Outboxes<'_, H::Mail>) {
+        if self.admits(peer, u64::from(part.first), part.bytes.len(), out) {
+            self.inner.part(peer, part, out);
         }
-        self.inner.message(peer, message, out);
     }
 
     fn mail(&mut self, mail: H::Mail, out: &mut Outboxes<'_, H::Mail>) {

@@ -8,7 +8,8 @@ use std::time::Duration;
 use tidegate_proto::frame::{FrameHeader, MAX_HEADER, OpCode};
 use tidegate_proto::mask::MaskKey;
 use tidegate_proto::{
-    Accept, Config, Endpoint, EndpointConfig, MailboxFull, PeerInfo, Post, Random, Time, WorkerId,
+    Accept, Config, Endpoint, EndpointConfig, MailboxFull, PeerInfo, Post, Random, Streaming, Time,
+    WorkerId,
 };
 
 struct Zeros;
@@ -31,14 +32,23 @@ impl Post<()> for NoMail {
 #[derive(Default)]
 struct Count {
     messages: usize,
+    parts: usize,
     closed: Vec<Option<u16>>,
 }
 
 impl Handler for Count {
     type Mail = ();
 
-    fn open(&mut self, _: PeerId, _: &Request, _: &mut Outboxes<'_, ()>) -> Opening {
-        Opening::Accept(Accept::new(Arc::new(Config::default())))
+    fn open(&mut self, _: PeerId, request: &Request, _: &mut Outboxes<'_, ()>) -> Opening {
+        let mut accept = Accept::new(Arc::new(Config::default()));
+        if request.path() == "/stream" {
+            accept.streaming = Some(Streaming::from(100));
+        }
+        Opening::Accept(accept)
+    }
+
+    fn part(&mut self, _: PeerId, part: Part<'_>, _: &mut Outboxes<'_, ()>) {
+        self.parts += part.bytes.len();
     }
 
     fn message(&mut self, _: PeerId, _: Incoming<'_>, _: &mut Outboxes<'_, ()>) {
@@ -78,15 +88,20 @@ impl World {
     }
 
     fn open(&mut self) -> PeerId {
+        self.open_at("/")
+    }
+
+    fn open_at(&mut self, path: &str) -> PeerId {
         let remote = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
         let secure = false;
         let peer = self
             .endpoint
             .handle_open(self.now, PeerInfo { remote, secure });
-        let mut request =
-            b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-            Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-                .to_vec();
+        let mut request = format!(
+            "GET {path} HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        )
+        .into_bytes();
         self.endpoint
             .handle_bytes(self.now, peer, &mut request, &mut NoMail);
         peer
@@ -160,4 +175,20 @@ fn a_peer_within_its_budget_never_notices_and_budgets_are_not_shared_or_inherite
     assert_eq!(third.slot(), first.slot());
     world.feed(third, frame(OpCode::Text, b"x").repeat(20));
     assert!(!world.written(third).ends_with(b"too many messages"));
+}
+
+#[test]
+fn a_streamed_message_is_counted_once_and_by_its_bytes() {
+    let mut world = World::new(tight());
+    let peer = world.open_at("/stream");
+    let message = frame(OpCode::Binary, &[0; 1_500]);
+    for piece in message.chunks(100) {
+        world.feed(peer, piece.to_vec());
+    }
+    assert_eq!((world.count().messages, world.count().parts), (0, 1_500));
+    for piece in message.chunks(100) {
+        world.feed(peer, piece.to_vec());
+    }
+    assert!(world.count().parts <= 2_000);
+    assert!(world.written(peer).ends_with(b"too many bytes"));
 }
