@@ -43,18 +43,20 @@ pub mod websocket;
 
 #[cfg(feature = "tokio")]
 pub use client::{Client, ClientStream, ConnectError, connect};
-pub use engine::{Adopter, Echo, Mailer, OsRandom, PlainHttp, PlainIo, Running, Server, ServerBuilder};
+pub use engine::{
+    Adopter, Echo, Mailer, OsRandom, PlainHttp, PlainIo, Running, Server, ServerBuilder,
+};
 pub use error::{JoinError, TlsError};
 #[cfg(feature = "tokio")]
 pub use message::{Message, Text};
+#[cfg(feature = "tokio")]
+pub use server::{AcceptError, Acceptor, accept};
 #[doc(inline)]
 pub use tidegate_proto::{
     Accept, CloseCode, Closed, Config, Encoded, EndpointConfig, Handler, HeadLimits, Incoming,
     Level, Limits, MailboxFull, Opening, OriginPolicy, Outboxes, PeerId, Rejection, Request, Time,
     Timeouts, TimerId, WorkerId,
 };
-#[cfg(feature = "tokio")]
-pub use server::{AcceptError, Acceptor, accept};
 #[cfg(feature = "tokio")]
 pub use websocket::{PingError, Receiver, Sender, TrySendError, WebSocket};
 pub use {rustls, tidegate_proto};
