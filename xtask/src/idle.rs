@@ -18,7 +18,7 @@ use crate::tree;
 /// `cargo xtask bench idle [--connections N] [--record]`
 pub(crate) fn job(words: &[&str]) -> Result<()> {
     if words.first() != Some(&"idle") {
-        return Err("bench: there is `bench idle` so far".into());
+        return Err("bench: there are `bench idle` and `bench micro`".into());
     }
     let connections = match words.iter().position(|word| *word == "--connections") {
         Some(at) => words
@@ -261,7 +261,7 @@ impl Run {
 }
 
 /// A day since the Unix epoch as YYYY-MM-DD (the civil calendar, by counting).
-fn date(mut days: u64) -> String {
+pub(crate) fn date(mut days: u64) -> String {
     let leap = |year: u64| {
         year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
     };

@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bench_micro;
 mod browser;
 mod checks;
 mod cleanroom;
@@ -34,6 +35,7 @@ usage: cargo xtask <job>
   browser                 the page in a real Chromium
   bench idle [--connections N] [--record]
                           memory of idle connections
+  bench micro [--record]  masking, UTF-8, parsing and echo turns in memory, beside bare loops and the peers
   fuzz [--minutes N] [target…] | seed | minimise
                           the fuzz targets in turn; installs cargo-fuzz when it is missing
   specs [--mutate [--minutes N]]
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
         Some((&"conformance", rest)) => conformance::job(rest),
         Some((&"interop", rest)) => interop::job(rest),
         Some((&"browser", rest)) => browser::job(rest),
+        Some((&"bench", ["micro", rest @ ..])) => bench_micro::job(rest),
         Some((&"bench", rest)) => idle::job(rest),
         Some((&"tidy", _)) => tidy::job(),
         Some((&"fuzz", rest)) => fuzz::job(rest),
