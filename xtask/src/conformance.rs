@@ -165,11 +165,8 @@ impl Options {
             limit: LIMIT,
         };
         let verdict = run.verdict(role, &cases)?;
-        let title = format!(
-            "Autobahn|Testsuite, {} cases, {}",
-            cases.len(),
-            role.title(tls)
-        );
+        let whom = self.url.clone().unwrap_or_else(|| role.title(tls));
+        let title = format!("Autobahn|Testsuite, {} cases, {whom}", cases.len());
         let body = summary::text(&verdict, &title);
         let text = format!("by {}\n{body}", self.engine.name());
         print!("{name}, {text}");

@@ -29,23 +29,23 @@ impl Case {
     fn fault(&self, id: &str) -> Option<String> {
         if !is_fine(&self.behavior) || !is_fine(&self.close) {
             return Some(format!(
-                "behaviour {}, close {}, our close code {}",
+                "behaviour {}, close {}, close code sent {}",
                 self.behavior,
                 self.close,
                 self.code_text()
             ));
         }
         if cases::must_shrink(id) && self.shrank != Some(true) {
-            return Some("compression was agreed on, and our messages went as they are".to_owned());
+            return Some("compression was agreed on, and the messages went as they are".to_owned());
         }
         if !self.must_send_code(id) {
             return None;
         }
         match self.code {
-            None => Some("we dropped the connection without a Close frame".to_owned()),
-            Some(code) if !self.expected.is_empty() && !self.expected.contains(&code) => Some(
-                format!("we closed with {code}, expected {:?}", self.expected),
-            ),
+            None => Some("the connection was dropped without a Close frame".to_owned()),
+            Some(code) if !self.expected.is_empty() && !self.expected.contains(&code) => {
+                Some(format!("closed with {code}, expected {:?}", self.expected))
+            }
             Some(_) => None,
         }
     }
