@@ -43,7 +43,6 @@ fn config() -> Arc<Config> {
             outbox_low: 100,
             control_burst: 40,
             control_per_second: 10,
-            ..Limits::default()
         },
         ..Config::default()
     })
