@@ -46,7 +46,7 @@ impl MaskKey {
 /// Masking twice with the same key gives the data back.
 #[inline]
 pub fn apply_mask(key: MaskKey, data: &mut [u8]) -> MaskKey {
-    mask_and_look(key, data);
+    mask::<false>(key, data);
     key.advanced(data.len())
 }
 
@@ -54,20 +54,20 @@ pub fn apply_mask(key: MaskKey, data: &mut [u8]) -> MaskKey {
 /// else `Err` with the octets, which are still to be validated.
 #[inline]
 pub(crate) fn unmask_ascii(key: MaskKey, data: &mut [u8]) -> Result<&str, &[u8]> {
-    if mask_and_look(key, data) {
+    if mask::<true>(key, data) {
         // SAFETY: no octet has its top bit set, so each is a character by itself.
         return Ok(unsafe { std::str::from_utf8_unchecked(data) });
     }
     Err(data)
 }
 
-/// Masks `data`; true when the result is ASCII.
+/// Masks `data`. With `LOOK`: true when the result is ASCII; without: no matter what.
 #[inline]
-fn mask_and_look(key: MaskKey, data: &mut [u8]) -> bool {
+fn mask<const LOOK: bool>(key: MaskKey, data: &mut [u8]) -> bool {
     #[cfg(target_arch = "x86_64")]
     if data.len() >= x86::LANE && std::arch::is_x86_feature_detected!("avx2") {
         // SAFETY: the CPU was just seen to have AVX2, and the data to be long enough.
-        return unsafe { x86::apply_mask_avx2(key, data) };
+        return unsafe { x86::apply_mask_avx2::<LOOK>(key, data) };
     }
     apply_mask_portable(key, data)
 }
@@ -120,11 +120,11 @@ mod x86 {
     /// # Safety
     /// The CPU must have AVX2, and `data` at least [`LANE`] octets.
     #[target_feature(enable = "avx2")]
-    pub(super) unsafe fn apply_mask_avx2(key: MaskKey, data: &mut [u8]) -> bool {
+    pub(super) unsafe fn apply_mask_avx2<const LOOK: bool>(key: MaskKey, data: &mut [u8]) -> bool {
         let (start, end) = (data.as_mut_ptr(), data.len() - LANE);
         if data.len() <= 4 * LANE {
             // SAFETY: the caller's word is passed on.
-            return unsafe { apply_mask_short(key, data) };
+            return unsafe { apply_mask_short::<LOOK>(key, data) };
         }
         let is_aligned = data.len() >= ALIGN_FROM;
         let mut at = if is_aligned {
@@ -164,7 +164,7 @@ mod x86 {
                 store(start, first);
             }
             store(start.add(end), last);
-            _mm256_movemask_epi8(seen) == 0
+            LOOK && _mm256_movemask_epi8(seen) == 0
         }
     }
 
@@ -174,7 +174,7 @@ mod x86 {
     /// The CPU must have AVX2, and `data` from [`LANE`] to four times as many octets.
     #[inline]
     #[target_feature(enable = "avx2")]
-    unsafe fn apply_mask_short(key: MaskKey, data: &mut [u8]) -> bool {
+    unsafe fn apply_mask_short<const LOOK: bool>(key: MaskKey, data: &mut [u8]) -> bool {
         let (start, end) = (data.as_mut_ptr(), data.len() - LANE);
         // SAFETY: there is a vector at `start` and one at `end`; when there are more than two, there is also
         // one behind the first and one before the last. The CPU is the caller's word.
@@ -192,7 +192,7 @@ mod x86 {
             }
             store(start, first);
             store(start.add(end), last);
-            _mm256_movemask_epi8(seen) == 0
+            LOOK && _mm256_movemask_epi8(seen) == 0
         }
     }
 

@@ -184,13 +184,10 @@ impl Connection {
         input: &mut &'a mut [u8],
         resources: &mut Resources,
     ) -> Option<Event<'a>> {
-        if input.is_empty() {
-            return None;
-        }
-        self.keepalive.heard(now);
         let Some((opcode, mask, payload)) = self.whole_frame(input) else {
             return self.receive_any(now, input, resources);
         };
+        self.keepalive.heard(now);
         // Built here and nowhere copied: most of what a small message costs is how it is handed on.
         if opcode == OpCode::Binary {
             apply_mask(mask, payload);
@@ -224,6 +221,9 @@ impl Connection {
         input: &mut &'a mut [u8],
         resources: &mut Resources,
     ) -> Option<Event<'a>> {
+        if !input.is_empty() {
+            self.keepalive.heard(now);
+        }
         while !input.is_empty() {
             if self.phase.is_over() {
                 *input = &mut [];

@@ -198,11 +198,12 @@ impl Receiver {
             return None;
         }
         let usual = UsualHeader::parse(input, role == Role::Server)?;
-        if usual.len > longest || usual.len > input.len() - usual.header_len {
+        let end = usual.header_len + usual.len;
+        if usual.len > longest || end > input.len() {
             return None;
         }
-        let frame = take(input, usual.header_len + usual.len);
-        Some((usual.opcode, usual.mask, &mut frame[usual.header_len..]))
+        let payload = &mut take(input, end)[usual.header_len..];
+        Some((usual.opcode, usual.mask, payload))
     }
 
     /// Nothing of a message or a frame has come.
