@@ -155,7 +155,11 @@ mod tests {
 
     #[test]
     fn close_bodies_are_judged() {
-        let rows: &[(&[u8], Result<(Option<u16>, &str), ProtocolError>)] = &[
+        type Row = (
+            &'static [u8],
+            Result<(Option<u16>, &'static str), ProtocolError>,
+        );
+        let rows: &[Row] = &[
             (b"", Ok((None, ""))),
             (b"\x03", Err(ProtocolError::CloseBodyOfOneByte)),
             (b"\x03\xe8", Ok((Some(1000), ""))),
