@@ -38,7 +38,7 @@ usage: cargo xtask <job>
   bench micro [--record]  masking, UTF-8, parsing and echo turns in memory, beside bare loops and the peers
   fuzz [--minutes N] [target…] | seed | minimise
                           the fuzz targets in turn; installs cargo-fuzz when it is missing
-  specs [--mutate [--minutes N]]
+  specs [--mutate [--again] [--minutes N]]
                           every MUST of the RFCs points to code and test, and bites
   tidy                    facts about the tree: layers, module docs, links and more
   cleanroom [serve|test]  both README commands in a bare Debian (root, debootstrap)

@@ -11,7 +11,7 @@ use crate::sh::Result;
 use crate::tree;
 use rows::Row;
 
-/// `cargo xtask specs [--mutate [--minutes N] [filter]]`
+/// `cargo xtask specs [--mutate [--again] [--minutes N]]`
 pub(crate) fn job(words: &[&str]) -> Result<()> {
     let rows = rows::read(&tree::root().join("specs"))?;
     println!("{}", check(&rows)?);

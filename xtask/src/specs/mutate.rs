@@ -37,14 +37,22 @@ pub(super) fn job(rows: &[Row], words: &[&str]) -> Result<()> {
             items.entry(code).or_default().push(row);
         }
     }
-    let mut verdicts: BTreeMap<&str, Verdict> = BTreeMap::new();
+    let kept = tree::root().join("specs/mutation.txt");
+    let before = match words.contains(&"--again") {
+        true => String::new(),
+        false => fs::read_to_string(&kept).unwrap_or_default(),
+    };
+    let mut verdicts = known(rows, &before);
+    for rows in items.values_mut() {
+        rows.retain(|row| !verdicts.contains_key(row.place.as_str()));
+    }
+    items.retain(|_, rows| !rows.is_empty());
     // In an order that has nothing to do with where things stand: when time is up, it was a sample.
     let mut items: Vec<_> = items.into_iter().collect();
     items.sort_by_key(|(code, _)| {
         code.bytes()
             .fold(7u32, |hash, byte| hash.wrapping_mul(31) ^ u32::from(byte))
     });
-    let kept = tree::root().join("specs/mutation.txt");
     for (code, rows_of_it) in &items {
         bench.judge(code, rows_of_it, deadline, &mut verdicts)?;
         fs::write(&kept, report(rows, &verdicts, minutes))?;
@@ -56,6 +64,28 @@ pub(super) fn job(rows: &[Row], words: &[&str]) -> Result<()> {
 }
 
 const PROTO: &str = "crates/tidegate-proto/";
+
+/// What bit in an earlier run need not be asked again.
+fn known<'r>(rows: &'r [Row], before: &str) -> BTreeMap<&'r str, Verdict> {
+    let lines: Vec<&str> = before.lines().collect();
+    let mut known = BTreeMap::new();
+    for pair in lines.windows(2) {
+        let row = rows
+            .iter()
+            .find(|row| pair[0] == format!("bites  {}", title(row)));
+        if let Some(row) = row {
+            known.insert(
+                row.place.as_str(),
+                Verdict::Bites(pair[1].trim().to_owned()),
+            );
+        }
+    }
+    known
+}
+
+fn title(row: &Row) -> String {
+    format!("{} §{} {} {}", row.rfc, row.section, row.level, row.says)
+}
 
 /// How a change fared.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -456,11 +486,7 @@ fn report(rows: &[Row], verdicts: &BTreeMap<&str, Verdict>, minutes: u64) -> Str
             Verdict::Silent(tried) => ("SILENT", format!("{tried} changes passed its tests")),
             Verdict::Unasked => ("unasked", String::new()),
         };
-        let _ = writeln!(
-            text,
-            "{sign} {} §{} {} {}\n       {note}",
-            row.rfc, row.section, row.level, row.says
-        );
+        let _ = writeln!(text, "{sign} {}\n       {note}", title(row));
     }
     text
 }
