@@ -91,17 +91,47 @@ for (const { scheme, url } of servers) {
     await peer.close();
   });
 
-  it('no extension is agreed to that is not there', async () => {
-    const peer = await open(`${url}/echo`, [], { perMessageDeflate: true });
-    assert.equal(peer.socket.extensions, '');
-    await peer.close();
+  it('compressed messages come back whole in every mode and with every parameter', async () => {
+    const offers = [
+      {},
+      { serverNoContextTakeover: true },
+      { clientNoContextTakeover: true },
+      { serverMaxWindowBits: 10, clientMaxWindowBits: 10 },
+    ];
+    const text = 'the same words again and again, '.repeat(3000);
+    for (const mode of ['dedicated', 'shared']) {
+      for (const offer of offers) {
+        const peer = await open(`${url}/echo?deflate=${mode}`, [], { perMessageDeflate: { threshold: 0, ...offer } });
+        const what = `${mode}, ${JSON.stringify(offer)}: ${peer.socket.extensions}`;
+        assert.match(peer.socket.extensions, /^permessage-deflate/, what);
+        for (let n = 0; n < 60; n += 1) {
+          const sent = text.slice(n, n + (n * 997) % 70_000);
+          peer.socket.send(sent);
+          assert.equal((await peer.take()).text, sent, what);
+        }
+        const noise = randomBytes(100_000);
+        peer.socket.send(noise);
+        assert.ok(noise.equals((await peer.take()).data), what);
+        assert.ok(peer.socket._socket.bytesRead < 700_000, `${what}: ${peer.socket._socket.bytesRead} octets came`);
+        await peer.close();
+      }
+    }
+  });
+
+  it('nothing is compressed where it is switched off, or not offered', async () => {
+    for (const [path, perMessageDeflate] of [['/echo?deflate=off', true], ['/echo', false]]) {
+      const peer = await open(`${url}${path}`, [], { perMessageDeflate });
+      assert.equal(peer.socket.extensions, '');
+      await peer.close();
+    }
   });
 
   it('frames that break a rule are answered with the right code', async () => {
     const masked = (first, ...payload) => Buffer.from([first, 0x80 | payload.length, 0, 0, 0, 0, ...payload]);
     const rows = [
       ['a reserved opcode', masked(0x83), 1002],
-      ['a reserved bit', masked(0xc1, 0x61), 1002],
+      ['a reserved bit', masked(0xa1, 0x61), 1002],
+      ['a compressed message that inflates to nothing', masked(0xc1, 0xff, 0xff, 0xff), 1007],
       ['an unmasked frame', Buffer.from([0x81, 1, 0x61]), 1002],
       ['a control frame in pieces', masked(0x09), 1002],
       ['a continuation of nothing', masked(0x80), 1002],

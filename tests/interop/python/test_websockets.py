@@ -8,6 +8,7 @@ import unittest
 import websockets
 from support import each_server, servers
 from websockets.asyncio.client import connect
+from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 from websockets.sync.client import connect as connect_sync
 
 
@@ -78,8 +79,35 @@ class Echo(unittest.IsolatedAsyncioTestCase):
         self.assertEqual(caught.exception.rcvd.code, 1007)
 
     @each_server
-    async def test_compression_is_declined_and_an_origin_elsewhere_refused(self, url, context):
-        async with connect(f"{url}/echo", ssl=context, compression="deflate") as peer:
+    async def test_compressed_messages_come_back_whole_in_every_mode_and_with_every_parameter(self, url, context):
+        offers = [
+            {},
+            {"server_no_context_takeover": True},
+            {"client_no_context_takeover": True},
+            {"server_max_window_bits": 9, "client_max_window_bits": 9},
+            {"server_max_window_bits": 12, "client_max_window_bits": 12},
+        ]
+        text = "the same words again and again, " * 3000
+        for mode in ["dedicated", "shared"]:
+            for offer in offers:
+                extension = ClientPerMessageDeflateFactory(**{"client_max_window_bits": True} | offer)
+                address = f"{url}/echo?deflate={mode}"
+                async with connect(address, ssl=context, compression=None, extensions=[extension]) as peer:
+                    with self.subTest(mode=mode, offer=offer, agreed=peer.protocol.extensions):
+                        self.assertEqual(len(peer.protocol.extensions), 1)
+                        for n in range(60):
+                            sent = text[n : n + n * 997 % 70_000]
+                            await peer.send(sent)
+                            self.assertEqual(await peer.recv(), sent)
+                        await peer.send(["in ", "pieces", "", "!" * 5000])
+                        self.assertEqual(await peer.recv(), "in pieces" + "!" * 5000)
+                        noise = os.urandom(100_000)
+                        await peer.send(noise)
+                        self.assertEqual(await peer.recv(), noise)
+
+    @each_server
+    async def test_an_origin_elsewhere_is_refused_and_compression_declined_where_it_is_off(self, url, context):
+        async with connect(f"{url}/echo?deflate=off", ssl=context, compression="deflate") as peer:
             self.assertEqual(peer.protocol.extensions, [])
         with self.assertRaises(websockets.InvalidStatus) as caught:
             await connect(f"{url}/echo", ssl=context, origin="https://elsewhere.example")
