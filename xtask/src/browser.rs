@@ -38,7 +38,12 @@ fn chromium(binary: &Path, workers: &str) -> Result<Count> {
     let mut tests = setup::with_node(&node, node.clone());
     // One file after another: two browsers at once on two cores make each other late.
     tests
-        .args(["--test", "--test-reporter=spec", "--test-concurrency=1"])
+        .args([
+            "--test",
+            "--test-force-exit",
+            "--test-reporter=spec",
+            "--test-concurrency=1",
+        ])
         .args(modules("tests/browser")?);
     tests.env("TIDEGATE_NPM", setup::ensure("npm")?);
     tests.env("TIDEGATE_CHROMIUM", setup::ensure("chromium")?);

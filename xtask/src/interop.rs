@@ -85,7 +85,7 @@ fn node(binary: &Path, workers: &str) -> Result<Count> {
     with_servers(binary, workers, |plain, secure| {
         let mut tests = setup::with_node(&node, node.clone());
         tests
-            .args(["--test", "--test-reporter=spec"])
+            .args(["--test", "--test-force-exit", "--test-reporter=spec"])
             .args(modules("tests/interop/node")?);
         tests.env("TIDEGATE_NPM", npm);
         addresses(&mut tests, plain, secure, workers);
