@@ -11,27 +11,29 @@ use std::time::{Duration, Instant};
 use crate::sh::{self, Result};
 use crate::tree;
 
-/// Builds the binary and says where it is.
+/// Builds the binary and says where it is. A development build is that of the tests (see [`build_dev`]).
 pub(crate) fn build(release: bool) -> Result<PathBuf> {
-    let profile = if release { "release" } else { "dev" };
-    let built = sh::show(
-        Command::new(tree::cargo())
-            .args([
-                "build",
-                "--quiet",
-                "-p",
-                "tidegate-cli",
-                "--profile",
-                profile,
-            ])
-            .current_dir(tree::root()),
-    )?;
-    if !built.ok {
-        return Err("`tidegate` does not build".into());
+    if !release {
+        build_dev()?;
+        return Ok(tree::target().join("debug/tidegate"));
     }
-    Ok(tree::target()
-        .join(if release { "release" } else { "debug" })
-        .join("tidegate"))
+    cargo_build(&["-p", "tidegate-cli", "--release"])?;
+    Ok(tree::target().join("release/tidegate"))
+}
+
+/// Builds all programs and examples at once. Asked for in this way every crate has the features that it has in
+/// the tests, so that after them nothing is left to compile; one package alone would be compiled anew.
+pub(crate) fn build_dev() -> Result<()> {
+    cargo_build(&["--workspace", "--bins", "--examples"])
+}
+
+fn cargo_build(words: &[&str]) -> Result<()> {
+    let mut build = Command::new(tree::cargo());
+    build.args(["build", "--quiet"]).args(words);
+    match sh::show(build.current_dir(tree::root()))?.ok {
+        true => Ok(()),
+        false => Err(format!("`cargo build {}` failed", words.join(" ")).into()),
+    }
 }
 
 /// The server under test.

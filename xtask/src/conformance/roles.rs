@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::children::Child;
 use super::engine::{AGENT, Engine};
 use super::verdict::Verdict;
-use crate::server::Server;
+use crate::server::{self, Server};
 use crate::sh::{self, Result};
 use crate::tree;
 
@@ -178,18 +178,7 @@ struct Peer {
 
 impl Peer {
     fn build(tls: bool) -> Result<Self> {
-        let mut build = Command::new(tree::cargo());
-        build.args([
-            "build",
-            "--quiet",
-            "-p",
-            "tidegate",
-            "--example",
-            "autobahn",
-        ]);
-        if !sh::show(build.current_dir(tree::root()))?.ok {
-            return Err("the example `autobahn` does not build".into());
-        }
+        server::build_dev()?;
         let program = tree::target().join("debug/examples/autobahn");
         let pair = tree::target().join("conformance/certificate");
         if tls {
