@@ -36,7 +36,7 @@ usage: cargo xtask <job>
   bench idle [--connections N] [--record]
                           memory of idle connections
   bench micro [--record]  masking, UTF-8, parsing and echo turns in memory, beside bare loops and the peers
-  fuzz [--minutes N] [target…] | seed | minimise
+  fuzz [--minutes N] [--asan] [--record] [target…] | seed | minimise
                           the fuzz targets in turn; installs cargo-fuzz when it is missing
   specs [--mutate [--again] [--minutes N]]
                           every MUST of the RFCs points to code and test, and bites
