@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
+#[cfg(feature = "engine")]
 use tidegate_proto::WorkerId;
 
 /// A certificate or key cannot be used. Each message is one line that names the file and what is wrong.
@@ -118,12 +119,14 @@ impl std::error::Error for TlsError {
 
 /// At least one worker did not end as it was asked to. Its connections were dropped; the other workers
 /// went on.
+#[cfg(feature = "engine")]
 #[derive(Debug)]
 pub struct JoinError {
     /// Who died, and of what.
     pub died: Vec<(WorkerId, String)>,
 }
 
+#[cfg(feature = "engine")]
 impl fmt::Display for JoinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, (worker, cause)) in self.died.iter().enumerate() {
@@ -134,4 +137,5 @@ impl fmt::Display for JoinError {
     }
 }
 
+#[cfg(feature = "engine")]
 impl std::error::Error for JoinError {}

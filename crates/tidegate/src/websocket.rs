@@ -19,7 +19,7 @@ use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
-use tidegate_proto::{CloseCode, Closed, Config, Level, Role};
+use tidegate_proto::{CloseCode, Closed, Config, Level, Negotiated, Role};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// A WebSocket after its handshake, over any transport.
@@ -72,9 +72,40 @@ impl<S> WebSocket<S> {
         }
     }
 
+    /// The handshake agreed on permessage-deflate, with these parameters; modes and limits are those of
+    /// [`Config::deflate`]. Call it before anything is sent or received.
+    ///
+    /// Codecs come from a pool of the whole process, and so does [`tidegate_proto::DeflateConfig::context_budget`]:
+    /// a connection may be polled by any thread.
+    #[cfg(feature = "deflate")]
+    #[must_use]
+    pub fn with_deflate(mut self, negotiated: Negotiated) -> WebSocket<S> {
+        self.core.set_deflate(negotiated);
+        self
+    }
+
+    /// Without the feature nothing is ever agreed on.
+    #[cfg(not(feature = "deflate"))]
+    pub(crate) fn with_deflate(self, _: Negotiated) -> WebSocket<S> {
+        self
+    }
+
+    /// What the handshake agreed on compression; `None` when messages are not compressed.
+    pub fn deflate(&self) -> Option<Negotiated> {
+        self.core.deflate()
+    }
+
     /// The subprotocol that the handshake agreed on (RFC 6455 §1.9).
     pub fn subprotocol(&self) -> Option<&str> {
         self.subprotocol.as_deref()
+    }
+
+    /// Registers the connection with `drain`: when the program is to stop, it closes by itself while it is
+    /// polled, and [`WebSocket::recv`] tells so as for any other end. Cost: some 300 bytes.
+    #[must_use]
+    pub fn watch(mut self, drain: &crate::Drain) -> WebSocket<S> {
+        self.core.watch(drain.watch());
+        self
     }
 
     /// Queues a message without writing it: the next `send`, `flush`, `recv` or other awaited method

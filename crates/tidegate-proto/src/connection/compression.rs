@@ -4,7 +4,7 @@
 use super::Role;
 use super::resources::Resources;
 use crate::deflate::{
-    CodecKey, Compressor, Deflate, DeflateConfig, INFLATER_BYTES, Inflater, Inflating, Negotiated,
+    CodecKey, Compressor, DeflateConfig, INFLATER_BYTES, Inflater, Inflating, Negotiated,
     compressor_bytes,
 };
 
@@ -48,7 +48,7 @@ impl Compression {
             resources.codecs.must_keep(history.budget());
         }
         //= rfc7692#7.1.1.2  not taking over is always allowed, even where taking over was agreed.
-        let dedicated = matches!(config.mode, Deflate::Dedicated { .. });
+        let dedicated = config.dedicated().is_some();
         Compression {
             negotiated,
             key: config.codec(own_bits),
@@ -252,7 +252,7 @@ impl History {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "deflate"))]
 mod tests {
     use super::*;
     use crate::deflate::testing::Words;

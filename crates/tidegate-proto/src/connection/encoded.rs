@@ -163,7 +163,7 @@ impl fmt::Debug for Encoded {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "deflate"))]
 mod tests {
     use super::*;
     use crate::deflate::testing::Words;

@@ -4,6 +4,10 @@
 //! application asks. Events are pulled, so that nothing slips past a close verdict in the same read.
 
 mod closing;
+#[cfg_attr(
+    not(feature = "deflate"),
+    expect(dead_code, reason = "nothing can be agreed on")
+)]
 mod compression;
 mod encoded;
 mod extras;
@@ -148,6 +152,7 @@ impl Connection {
 
     /// The handshake agreed on compression. Call before the first octet of a frame; the modes and limits
     /// are those of [`Config::deflate`].
+    #[cfg(feature = "deflate")]
     pub fn set_deflate(&mut self, negotiated: Negotiated, resources: &mut Resources) {
         let compression = Compression::new(negotiated, self.role, &self.config.deflate, resources);
         self.extras.get_or_insert_default().compression = Some(compression);

@@ -1,7 +1,10 @@
 //! Connections fed whole, octet by octet and with a tail: the same messages, answers and close codes.
 
+#[cfg(feature = "deflate")]
 mod deflate;
+#[cfg(feature = "deflate")]
 mod properties;
+#[cfg(feature = "deflate")]
 mod streams;
 
 use super::*;

@@ -1,6 +1,6 @@
 //! Deflating a message (RFC 7692 §7.2.1); it never decides whether a message is worth it.
 
-use zlib_rs::{Deflate, DeflateConfig, DeflateFlush, Method, Status, Strategy};
+use super::zlib::{Deflate, DeflateConfig, DeflateFlush, Method, Status, Strategy};
 
 /// What every flushed message ends with and no sent one has (§7.2.1).
 pub(crate) const TAIL: [u8; 4] = [0x00, 0x00, 0xFF, 0xFF];
@@ -26,14 +26,17 @@ pub(crate) struct Compressor {
 
 impl Compressor {
     pub(crate) fn new(key: CodecKey) -> Compressor {
-        let codec = Deflate::new_with_config(DeflateConfig {
+        let config = DeflateConfig {
             level: i32::from(key.level),
             method: Method::Deflated,
             window_bits: -i32::from(key.bits),
             mem_level: i32::from(key.mem_level),
             strategy: Strategy::Default,
-        });
-        Compressor { codec, key }
+        };
+        Compressor {
+            codec: Deflate::new_with_config(config),
+            key,
+        }
     }
 
     pub(crate) fn key(&self) -> CodecKey {
@@ -79,7 +82,7 @@ impl Compressor {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "deflate"))]
 mod tests {
     use super::*;
     use crate::deflate::testing::{Words, inflate_strictly};

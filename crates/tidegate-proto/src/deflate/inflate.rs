@@ -3,8 +3,8 @@
 
 use super::DeflateConfig;
 use super::compress::TAIL;
+use super::zlib::{Inflate, InflateFlush, Status};
 use crate::error::ProtocolError;
-use zlib_rs::{Inflate, InflateFlush, Status};
 
 /// What an inflater holds, whatever the window.
 pub(crate) const INFLATER_BYTES: usize = 48 << 10;
@@ -236,7 +236,7 @@ impl Inflating {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "deflate"))]
 mod tests {
     use super::*;
     use crate::deflate::compress::{CodecKey, Compressor};

@@ -11,8 +11,14 @@ mod compress;
 mod inflate;
 mod negotiate;
 mod quirks;
-#[cfg(test)]
+#[cfg(all(test, feature = "deflate"))]
 pub(crate) mod testing;
+#[cfg(not(feature = "deflate"))]
+#[path = "absent.rs"]
+mod zlib;
+
+#[cfg(feature = "deflate")]
+use zlib_rs as zlib;
 
 pub(crate) use codecs::Codecs;
 pub(crate) use compress::{CodecKey, Compressor, compressor_bytes};
@@ -26,7 +32,7 @@ pub const NAME: &str = "permessage-deflate";
 /// Smallest window our compressor can use. RFC 7692 allows 8, but no zlib can keep raw deflate to it.
 pub const MIN_COMPRESS_BITS: u8 = 9;
 
-/// How messages are compressed, where the peer agrees.
+/// How messages are compressed, where the peer agrees. Without the cargo feature `deflate`: not at all.
 ///
 /// Compressing secrets together with text that an attacker chooses tells the secrets by the length (the
 /// BREACH class of attacks): send such messages with [`crate::Encoded::uncompressed`].
@@ -37,11 +43,13 @@ pub enum Deflate {
     Off,
     /// Each message by itself (no context takeover, both ways), with codecs that the worker's connections
     /// share. Cost: nothing while a connection is idle; 48 KiB while a compressed message has come in part.
+    #[cfg(feature = "deflate")]
     Shared,
     /// Messages refer back to earlier ones, which shortens small ones most. Cost: for each connection that
     /// sends, a compressor of 132 KiB + 4 · 2^`bits` + 448 · 2^`mem_level` bytes (372 KiB at 15 and 8,
     /// 162 KiB at 12 and 5); for each that receives, 48 KiB and at most twice the peer's window. While the
     /// peer is quiet only its window is left. [`DeflateConfig::context_budget`] bounds the sum.
+    #[cfg(feature = "deflate")]
     Dedicated {
         /// log2 of our window in bytes, 9 to 15; others are taken as the nearest.
         bits: u8,
@@ -93,20 +101,37 @@ impl From<Deflate> for DeflateConfig {
 }
 
 impl DeflateConfig {
+    /// Window and memory level of [`Deflate::Dedicated`], in their ranges.
+    pub(crate) fn dedicated(&self) -> Option<(u8, u8)> {
+        #[cfg(feature = "deflate")]
+        if let Deflate::Dedicated { bits, mem_level } = self.mode {
+            return Some((bits.clamp(MIN_COMPRESS_BITS, 15), mem_level.clamp(1, 9)));
+        }
+        None
+    }
+
+    /// The same, without contexts that a connection keeps.
+    #[cfg_attr(
+        not(feature = "deflate"),
+        expect(unused_mut, reason = "there is no mode to change to")
+    )]
+    pub(crate) fn frugal(&self) -> DeflateConfig {
+        let mut frugal = self.clone();
+        #[cfg(feature = "deflate")]
+        if frugal.mode != Deflate::Off {
+            frugal.mode = Deflate::Shared;
+        }
+        frugal
+    }
+
     /// log2 of the largest window we compress with.
     pub(crate) fn bits(&self) -> u8 {
-        match self.mode {
-            Deflate::Dedicated { bits, .. } => bits.clamp(MIN_COMPRESS_BITS, 15),
-            Deflate::Off | Deflate::Shared => 15,
-        }
+        self.dedicated().map_or(15, |(bits, _)| bits)
     }
 
     /// The compressor for a window of at most `bits`; `None` when there is none so small.
     pub(crate) fn codec(&self, bits: u8) -> Option<CodecKey> {
-        let mem_level = match self.mode {
-            Deflate::Dedicated { mem_level, .. } => mem_level.clamp(1, 9),
-            Deflate::Off | Deflate::Shared => 8,
-        };
+        let mem_level = self.dedicated().map_or(8, |(_, mem_level)| mem_level);
         let key = CodecKey {
             level: self.level.clamp(1, 9),
             bits: bits.min(self.bits()),

@@ -46,16 +46,18 @@ pub fn accept(
 /// Asks for as little as possible: a window of the server's is never asked for, because some servers that
 /// agree to one then forget it ([`super::QUIRKS`]).
 pub fn offer(config: &DeflateConfig) -> Option<String> {
-    let params = match config.mode {
-        Deflate::Off => return None,
-        Deflate::Shared => Params {
+    if config.mode == Deflate::Off {
+        return None;
+    }
+    let params = match config.dedicated() {
+        None => Params {
             server_no_context_takeover: true,
             client_no_context_takeover: true,
             client_max_window_bits: Some(None),
             ..Params::default()
         },
-        Deflate::Dedicated { .. } => Params {
-            client_max_window_bits: Some(Some(config.bits()).filter(|bits| *bits < 15)),
+        Some((bits, _)) => Params {
+            client_max_window_bits: Some(Some(bits).filter(|bits| *bits < 15)),
             ..Params::default()
         },
     };
@@ -87,10 +89,7 @@ pub fn judge(
         return Err(BadAnswer::Malformed);
     }
     let negotiated = params.negotiated();
-    let offered = match config.mode {
-        Deflate::Dedicated { .. } => config.bits(),
-        Deflate::Off | Deflate::Shared => 15,
-    };
+    let offered = config.bits();
     //= rfc7692#7.1.2.2  the answer's window is not larger than the one offered.
     if params.client_max_window_bits.is_some() && negotiated.client_max_window_bits > offered {
         return Err(BadAnswer::WindowTooLarge);
@@ -216,7 +215,7 @@ fn answer(offer: &Params, config: &DeflateConfig) -> Option<Accepted> {
     {
         return None;
     }
-    let shared = config.mode == Deflate::Shared;
+    let shared = config.dedicated().is_none();
     // Our window is the business of our memory alone unless the client asked for a small one: then the
     // answer says which. Saying so unasked is allowed, but some clients refuse it.
     let server_bits = offer
@@ -239,7 +238,7 @@ fn answer(offer: &Params, config: &DeflateConfig) -> Option<Accepted> {
     })
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "deflate"))]
 mod tests {
     use super::*;
     use crate::handshake::parse_offers;

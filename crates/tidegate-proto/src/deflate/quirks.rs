@@ -198,7 +198,7 @@ fn number_after(text: &str, mark: &str) -> Option<u32> {
     rest[..end].parse().ok()
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "deflate"))]
 mod tests {
     use super::*;
     use crate::deflate::{

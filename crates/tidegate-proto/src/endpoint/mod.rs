@@ -13,7 +13,7 @@
 
 mod handler;
 mod peers;
-#[cfg(test)]
+#[cfg(all(test, feature = "deflate"))]
 mod streams;
 #[cfg(test)]
 mod tests;
@@ -627,6 +627,7 @@ impl Core {
         let mut outbox = Outbox::default();
         outbox.push(&response, b"", &mut self.resources);
         let mut connection = Connection::new(Role::Server, accept.config, outbox, self.now);
+        #[cfg(feature = "deflate")]
         if let Some(deflate) = deflate {
             connection.set_deflate(deflate.negotiated, &mut self.resources);
         }
@@ -672,11 +673,7 @@ impl Core {
         {
             return Some(accepted);
         }
-        let frugal = DeflateConfig {
-            mode: Deflate::Shared,
-            ..config.clone()
-        };
-        deflate::accept(&offers, &frugal, user_agent)
+        deflate::accept(&offers, &config.frugal(), user_agent)
     }
 
     /// Queues an HTTP refusal, after which the transport is closed.

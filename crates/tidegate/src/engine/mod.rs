@@ -10,7 +10,6 @@ mod echo;
 mod listener;
 mod mailbox;
 mod plain;
-mod random;
 mod receive;
 mod session;
 mod transmit;
@@ -20,8 +19,8 @@ pub use adopt::Adopter;
 pub use echo::Echo;
 pub use mailbox::Mailer;
 pub use plain::{PlainHttp, PlainIo};
-pub use random::OsRandom;
 
+use crate::OsRandom;
 use crate::error::JoinError;
 use accept::Gate;
 use adopt::Adoptions;

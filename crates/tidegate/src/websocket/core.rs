@@ -2,6 +2,7 @@
 //! can be dropped at any point. It never spawns, locks or waits by itself.
 
 use super::pool;
+use crate::drain::{Order, Watch};
 use crate::message::Message;
 use std::collections::VecDeque;
 use std::future::Future;
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tidegate_proto::{
-    CloseCode, Closed, Config, Connection, Event, Level, Outbox, Role, Time, Transport,
+    CloseCode, Closed, Config, Connection, Event, Level, Negotiated, Outbox, Role, Time, Transport,
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -54,6 +55,8 @@ pub(super) struct Core<S> {
     /// Number and moment of the latest ping of ours.
     pinged: Option<(u64, Time)>,
     rtt: Option<Duration>,
+    /// Tells when the program wants it to end.
+    drain: Option<Box<Watch>>,
 }
 
 struct Held {
@@ -96,7 +99,21 @@ impl<S> Core<S> {
             sleep: None,
             pinged: None,
             rtt: None,
+            drain: None,
         }
+    }
+
+    pub(super) fn watch(&mut self, watch: Watch) {
+        self.drain = Some(Box::new(watch));
+    }
+
+    #[cfg(feature = "deflate")]
+    pub(super) fn set_deflate(&mut self, negotiated: Negotiated) {
+        pool::with_resources(|resources| self.connection.set_deflate(negotiated, resources));
+    }
+
+    pub(super) fn deflate(&self) -> Option<Negotiated> {
+        self.connection.deflate()
     }
 
     pub(super) fn queued(&self) -> usize {
@@ -198,6 +215,7 @@ impl<S> Core<S> {
         let closed = pool::with_resources(|resources| self.connection.handle_end(resources));
         self.ended(closed);
         self.io = None;
+        self.drain = None;
         self.sleep = None;
         self.parked = None;
         if let Some(held) = self.held.take() {
@@ -488,6 +506,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Core<S> {
     /// Writes what is owed, as far as the transport takes it, and flushes; shuts the transport when it is
     /// time to.
     fn write(&mut self, cx: &mut Context<'_>) {
+        self.obey(cx);
         if !self.mute && self.io.is_some() {
             if let Poll::Ready(Err(_)) = self.poll_write(cx) {
                 self.mute = true;
@@ -496,6 +515,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Core<S> {
         let nothing_owed = self.connection.queued() == 0 && self.flushed == self.written;
         if nothing_owed || self.mute || self.connection.transport() == Transport::Close {
             self.settle(cx);
+        }
+    }
+
+    /// Does what the program's [`crate::Drain`] says.
+    fn obey(&mut self, cx: &mut Context<'_>) {
+        while let Some(watch) = &mut self.drain {
+            match watch.poll(cx) {
+                Poll::Ready(Order::Close(farewell)) => {
+                    self.start_close(farewell.code, &farewell.reason);
+                }
+                Poll::Ready(Order::Abort) => self.abort(),
+                Poll::Pending => return,
+            }
         }
     }
 
