@@ -314,7 +314,7 @@ impl ClientHandshake {
         ensure(accept == self.accept, HandshakeError::AcceptWrong)
     }
 
-    fn subprotocol(&self, fields: &Fields) -> Result<Option<String>, HandshakeError> {
+    pub(super) fn subprotocol(&self, fields: &Fields) -> Result<Option<String>, HandshakeError> {
         let mut values = fields.all("sec-websocket-protocol");
         let Some(value) = values.next() else {
             return Ok(None);
@@ -332,7 +332,7 @@ impl ClientHandshake {
         }
     }
 
-    fn extensions(&self, fields: &Fields) -> Result<Option<String>, HandshakeError> {
+    pub(super) fn extensions(&self, fields: &Fields) -> Result<Option<String>, HandshakeError> {
         let mut accepted = Vec::new();
         let mut whole: Option<String> = None;
         for value in fields.all("sec-websocket-extensions") {
@@ -449,15 +449,15 @@ fn write_request(request: &ClientRequest<'_>, key: &[u8]) -> Result<Vec<u8>, Req
     Ok(bytes)
 }
 
-struct ResponseHead {
+pub(super) struct ResponseHead {
     version: u8,
-    status: u16,
+    pub(super) status: u16,
     reason: String,
-    fields: Fields,
+    pub(super) fields: Fields,
 }
 
 impl ResponseHead {
-    fn parse(head: &[u8]) -> Result<ResponseHead, HandshakeError> {
+    pub(super) fn parse(head: &[u8]) -> Result<ResponseHead, HandshakeError> {
         let lines = head.iter().filter(|&&byte| byte == b'\n').count();
         let mut headers = vec![httparse::EMPTY_HEADER; lines];
         let mut parsed = httparse::Response::new(&mut headers);
@@ -477,7 +477,7 @@ impl ResponseHead {
         })
     }
 
-    fn refused(self, body_start: usize) -> Refused {
+    pub(super) fn refused(self, body_start: usize) -> Refused {
         Refused {
             status: self.status,
             reason: self.reason,
@@ -488,7 +488,7 @@ impl ResponseHead {
 }
 
 /// Where the head ends, once its end is there; what is no HTTP fails at its first line.
-fn head_end(
+pub(super) fn head_end(
     scan: &mut HeadScan,
     bytes: &[u8],
     limits: &HeadLimits,

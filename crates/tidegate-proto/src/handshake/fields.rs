@@ -26,6 +26,36 @@ impl Fields {
         }
     }
 
+    /// Fields that came in another form than HTTP/1.1's, written down as if they had; `None` when one of them
+    /// could not stand in such a head. Names are kept as they are.
+    pub(crate) fn written<'a>(
+        start_line: &str,
+        pairs: impl Iterator<Item = (&'a str, &'a [u8])>,
+    ) -> Option<Fields> {
+        let mut head = format!("{start_line}\r\n").into_bytes();
+        let mut fields = Vec::new();
+        for (name, value) in pairs {
+            if !is_token(name.as_bytes()) || !is_field_value(value) {
+                return None;
+            }
+            let mut put = |bytes: &[u8]| {
+                let start = u32::try_from(head.len()).ok()?;
+                head.extend_from_slice(bytes);
+                let end = u32::try_from(head.len()).ok()?;
+                Some(Span { start, end })
+            };
+            let name = put(name.as_bytes())?;
+            put(b": ")?;
+            fields.push((name, put(value)?));
+            put(b"\r\n")?;
+        }
+        head.extend_from_slice(b"\r\n");
+        Some(Fields {
+            head: head.into(),
+            fields: fields.into(),
+        })
+    }
+
     /// The whole head as it came, start line and final empty line included.
     pub fn head(&self) -> &[u8] {
         &self.head

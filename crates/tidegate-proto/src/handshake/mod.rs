@@ -23,6 +23,7 @@
 
 mod authority;
 pub mod client;
+pub mod connect;
 pub mod extensions;
 mod fields;
 #[doc(hidden)]
@@ -34,6 +35,7 @@ mod scan;
 pub mod server;
 #[cfg(test)]
 mod testing;
+pub mod tunnel;
 mod write;
 
 pub use client::{ClientHandshake, ClientRequest};
