@@ -2,7 +2,7 @@
 
 use super::message::{Message, Piece, PieceOctets};
 use super::outbox::Queue;
-use crate::deflate::Codecs;
+use crate::deflate::{CodecPool, Codecs};
 use crate::mask::MaskKey;
 use crate::time::Random;
 
@@ -32,14 +32,20 @@ pub struct Resources {
 }
 
 impl Resources {
-    /// Resources that draw from `random`.
+    /// Resources that draw from `random`, with codecs of their own.
     pub fn new(random: Box<dyn Random + Send>) -> Resources {
+        Resources::sharing(random, &CodecPool::default())
+    }
+
+    /// Resources that draw from `random` and share `codecs` with those of other threads, so that a
+    /// connection may be served by one thread now and by another later.
+    pub fn sharing(random: Box<dyn Random + Send>, codecs: &CodecPool) -> Resources {
         Resources {
             random,
             buffers: Vec::new(),
             kept_bytes: 0,
             queues: Vec::new(),
-            codecs: Codecs::default(),
+            codecs: Codecs::sharing(codecs),
         }
     }
 

@@ -20,6 +20,7 @@ mod zlib;
 #[cfg(feature = "deflate")]
 use zlib_rs as zlib;
 
+pub use codecs::CodecPool;
 pub(crate) use codecs::Codecs;
 pub(crate) use compress::{CodecKey, Compressor, compressor_bytes};
 pub(crate) use inflate::{Bounds, INFLATER_BYTES, Inflater, Inflating};
@@ -72,7 +73,8 @@ pub struct DeflateConfig {
     /// Most bytes that one received byte may inflate to, judged from 64 KiB of a message on; beyond it we
     /// close with 1009. Default: 100. Real data stay below 20; a bomb reaches 1,030.
     pub max_ratio: u32,
-    /// Most bytes that all [`Deflate::Dedicated`] contexts of a worker may hold. When it is used up,
+    /// Most bytes that all [`Deflate::Dedicated`] contexts of a worker, or of a [`CodecPool`] that several
+    /// threads share, may hold. When it is used up,
     /// further connections compress each message by itself, and inflate with codecs from the pool.
     /// Default: 64 MiB.
     pub context_budget: usize,
