@@ -1,13 +1,13 @@
 //! The server's side of one connection: reads the opening handshake from any transport, judges it and
 //! answers it. It never listens, and never speaks other HTTP than refusals.
 
-use crate::WebSocket;
+use crate::{Drain, WebSocket};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-use tidegate_proto::handshake::{HeadScan, Refusal, server};
-use tidegate_proto::{Config, HeadLimits, OriginPolicy, Request, Role};
+use tidegate_proto::handshake::{BadField, HeadScan, Refusal, server};
+use tidegate_proto::{Config, HeadLimits, OriginPolicy, Request, Role, deflate};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
@@ -50,11 +50,13 @@ where
 /// ```
 #[derive(Clone, Debug)]
 pub struct Acceptor {
-    config: Arc<Config>,
-    head: HeadLimits,
-    origins: OriginPolicy,
-    subprotocols: Vec<String>,
-    secure: bool,
+    pub(crate) config: Arc<Config>,
+    pub(crate) head: HeadLimits,
+    pub(crate) origins: OriginPolicy,
+    pub(crate) subprotocols: Vec<String>,
+    pub(crate) needs_subprotocol: bool,
+    pub(crate) secure: bool,
+    pub(crate) drain: Option<Drain>,
 }
 
 impl Acceptor {
@@ -65,11 +67,14 @@ impl Acceptor {
             head: HeadLimits::default(),
             origins: OriginPolicy::SameOrigin,
             subprotocols: Vec::new(),
+            needs_subprotocol: false,
             secure: false,
+            drain: None,
         }
     }
 
-    /// Limits and timeouts of the connections.
+    /// Limits, timeouts and compression of the connections. A client's offer of permessage-deflate is taken
+    /// when [`Config::deflate`] is not off, and as far as it allows.
     #[must_use]
     pub fn config(mut self, config: impl Into<Arc<Config>>) -> Acceptor {
         self.config = config.into();
@@ -95,6 +100,20 @@ impl Acceptor {
     #[must_use]
     pub fn subprotocols<T: Into<String>>(mut self, names: impl IntoIterator<Item = T>) -> Acceptor {
         self.subprotocols = names.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Refuses clients that offer none of the subprotocols with 400, instead of going on without one.
+    #[must_use]
+    pub fn require_subprotocol(mut self) -> Acceptor {
+        self.needs_subprotocol = true;
+        self
+    }
+
+    /// Registers each connection with `drain`, and refuses new ones with 503 once it closes.
+    #[must_use]
+    pub fn drain(mut self, drain: &Drain) -> Acceptor {
+        self.drain = Some(drain.clone());
         self
     }
 
@@ -141,23 +160,47 @@ impl Acceptor {
             }
         };
         let checked = judged.and_then(|(request, early)| {
-            self.origins.check(&request)?;
-            Ok((request, early))
+            let subprotocol = self.judge(&request)?;
+            Ok((request, early, subprotocol))
         });
         match checked {
-            Ok((request, early)) => Ok(Opening {
+            Ok((request, early, subprotocol)) => Ok(Opening {
                 io,
-                subprotocol: self.choose(&request),
+                subprotocol,
                 request,
                 early,
+                headers: Vec::new(),
                 config: self.config.clone(),
                 timeout: self.head.timeout,
+                drain: self.drain.clone(),
             }),
             Err(refusal) => {
                 refuse(&mut io, &refusal).await;
                 Err(AcceptError::Refused(refusal))
             }
         }
+    }
+
+    /// What holds for every request, however it came: who may connect, and the subprotocol chosen.
+    pub(crate) fn judge(&self, request: &Request) -> Result<Option<String>, Refusal> {
+        if self.drain.as_ref().is_some_and(Drain::is_closing) {
+            let refusal = Refusal::new(503, "the server is shutting down: try again soon");
+            return Err(refusal
+                .with_header("Retry-After", "5")
+                .expect("it can be sent"));
+        }
+        self.origins.check(request)?;
+        let subprotocol = self.choose(request);
+        if self.needs_subprotocol && subprotocol.is_none() {
+            return Err(Refusal::new(
+                400,
+                format!(
+                    "offer a subprotocol that is spoken here: {}",
+                    self.subprotocols.join(", ")
+                ),
+            ));
+        }
+        Ok(subprotocol)
     }
 
     /// The first of ours that was offered.
@@ -179,8 +222,10 @@ pub struct Opening<S> {
     request: Request,
     early: Vec<u8>,
     subprotocol: Option<String>,
+    headers: Vec<(String, String)>,
     config: Arc<Config>,
     timeout: Duration,
+    drain: Option<Drain>,
 }
 
 impl<S> Opening<S> {
@@ -194,11 +239,40 @@ impl<S> Opening<S> {
         self.subprotocol.as_deref()
     }
 
-    /// Limits and timeouts of this connection, instead of the acceptor's.
+    /// The transport, say to ask for the client's address or certificate.
+    pub fn transport(&self) -> &S {
+        &self.io
+    }
+
+    /// Limits, timeouts and compression of this connection, instead of the acceptor's.
     #[must_use]
     pub fn config(mut self, config: impl Into<Arc<Config>>) -> Opening<S> {
         self.config = config.into();
         self
+    }
+
+    /// Chooses the subprotocol by other rules than the acceptor's, say by path; one that was not offered counts
+    /// as none.
+    #[must_use]
+    pub fn choose(mut self, subprotocol: Option<&str>) -> Opening<S> {
+        let offered = |name: &&str| self.request.subprotocols().any(|offer| offer == *name);
+        self.subprotocol = subprotocol.filter(offered).map(str::to_owned);
+        self
+    }
+
+    /// Adds a header field to the answer, say `Set-Cookie`.
+    ///
+    /// # Errors
+    /// [`BadField`] when it can't be sent: a value with CR or LF in it, or a field of the handshake itself.
+    pub fn header(
+        mut self,
+        name: impl Into<String>,
+        value: impl Into<String>,
+    ) -> Result<Opening<S>, BadField> {
+        let (name, value) = (name.into(), value.into());
+        check_header(&name, &value)?;
+        self.headers.push((name, value));
+        Ok(self)
     }
 }
 
@@ -211,15 +285,30 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Opening<S> {
     /// # Cancel safety
     /// Not to be resumed: the transport is dropped with the future.
     pub async fn accept(mut self) -> Result<WebSocket<S>, AcceptError> {
+        let agreed = agree(&self.request, &self.config);
+        let headers: Vec<(&str, &str)> = self
+            .headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        let response = server::Response {
+            subprotocol: self.subprotocol.as_deref(),
+            extensions: agreed.as_ref().map(|agreed| agreed.header.as_str()),
+            headers: &headers,
+        };
         let mut answer = Vec::new();
-        server::response(&self.request, self.subprotocol.as_deref(), &mut answer)
-            .expect("the subprotocol is one of those offered");
+        response
+            .write(&self.request, &mut answer)
+            .expect("all of it was offered or checked before");
         let write = write(&mut self.io, &answer);
         timeout(self.timeout, write)
             .await
             .map_err(|_| AcceptError::Timeout)??;
-        let ws = WebSocket::from_upgraded(self.io, Role::Server, self.config, &self.early);
-        Ok(ws.with_subprotocol(self.subprotocol))
+        let agreed = Agreed {
+            subprotocol: self.subprotocol,
+            deflate: agreed.map(|agreed| agreed.negotiated),
+        };
+        Ok(agreed.open(self.io, self.config, &self.early, self.drain.as_ref()))
     }
 
     /// Answers with `refusal` and closes the transport. Takes at most a second, whatever the client does.
@@ -282,6 +371,58 @@ impl std::error::Error for AcceptError {
     }
 }
 
+/// What both sides of a handshake hold for agreed.
+pub(crate) struct Agreed {
+    pub(crate) subprotocol: Option<String>,
+    pub(crate) deflate: Option<deflate::Negotiated>,
+}
+
+impl Agreed {
+    /// The WebSocket, once the client has its answer.
+    pub(crate) fn open<S>(
+        self,
+        io: S,
+        config: Arc<Config>,
+        early: &[u8],
+        drain: Option<&Drain>,
+    ) -> WebSocket<S> {
+        let mut ws = WebSocket::from_upgraded(io, Role::Server, config, early)
+            .with_subprotocol(self.subprotocol);
+        if let Some(deflate) = self.deflate {
+            ws = ws.with_deflate(deflate);
+        }
+        match drain {
+            Some(drain) => ws.watch(drain),
+            None => ws,
+        }
+    }
+}
+
+/// The compression to answer with, if the client offers some that we can take.
+pub(crate) fn agree(request: &Request, config: &Config) -> Option<deflate::Accepted> {
+    let user_agent = request.header_str("user-agent");
+    deflate::accept(&request.offers(), &config.deflate, user_agent)
+}
+
+/// A field that an answer may carry beside those of the handshake.
+pub(crate) fn check_header(name: &str, value: &str) -> Result<(), BadField> {
+    const OWN: [&str; 6] = [
+        "upgrade",
+        "connection",
+        "sec-websocket-accept",
+        "sec-websocket-protocol",
+        "sec-websocket-extensions",
+        "content-length",
+    ];
+    let own = OWN.iter().any(|own| name.eq_ignore_ascii_case(own));
+    match own {
+        true => Err(BadField {
+            name: name.to_owned(),
+        }),
+        false => BadField::check(name, value),
+    }
+}
+
 type Judged = Result<(Request, Vec<u8>), Refusal>;
 
 /// Reads a whole head; the request and what came behind it, or why it is refused.
@@ -306,7 +447,7 @@ where
 }
 
 /// `426`: an ordinary HTTP request; only WebSockets are served here.
-fn not_a_websocket() -> Refusal {
+pub(crate) fn not_a_websocket() -> Refusal {
     let refusal = Refusal::new(426, "only WebSockets are served here")
         .with_header("Upgrade", "websocket")
         .and_then(|refusal| refusal.with_header("Sec-WebSocket-Version", "13"));

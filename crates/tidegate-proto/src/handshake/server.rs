@@ -9,6 +9,7 @@ use super::key;
 use super::scan::{HeadScan, Progress, ScanError};
 use super::write::{BadField, HeadWriter, check_field};
 use crate::config::HeadLimits;
+use std::borrow::Cow;
 use std::fmt;
 
 /// What the bytes read so far are.
@@ -169,7 +170,8 @@ impl fmt::Display for BadResponse {
 
 impl std::error::Error for BadResponse {}
 
-/// A handshake refused: a status and one line for the person who reads it at the other end.
+/// A handshake refused: a status and one line for the person who reads it at the other end, or a body of the
+/// program's own.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Refusal {
     /// The HTTP status. One outside 300–599 is sent as 500: it would not refuse.
@@ -177,6 +179,7 @@ pub struct Refusal {
     /// What was wrong and what to do, one line of plain text. Control characters are sent as spaces.
     pub message: String,
     headers: Vec<(&'static str, String)>,
+    body: Option<(String, Vec<u8>)>,
 }
 
 impl Refusal {
@@ -186,6 +189,41 @@ impl Refusal {
             status,
             message: message.into(),
             headers: Vec::new(),
+            body: None,
+        }
+    }
+
+    /// Sends `body` instead of the message: a page, JSON, a problem report (RFC 9457).
+    ///
+    /// # Errors
+    /// [`BadField`] when `content_type` can't be a field's value.
+    pub fn with_body(
+        mut self,
+        content_type: impl Into<String>,
+        body: impl Into<Vec<u8>>,
+    ) -> Result<Refusal, BadField> {
+        let content_type = content_type.into();
+        check_field("Content-Type", &content_type)?;
+        self.body = Some((content_type, body.into()));
+        Ok(self)
+    }
+
+    /// The body that is sent, and its media type.
+    pub fn body(&self) -> (&str, Cow<'_, [u8]>) {
+        match &self.body {
+            Some((content_type, body)) => (content_type, Cow::Borrowed(body)),
+            None => (
+                "text/plain; charset=utf-8",
+                Cow::Owned(one_line(&self.message).into_bytes()),
+            ),
+        }
+    }
+
+    /// The status that is sent: one that refuses.
+    pub fn sent_status(&self) -> u16 {
+        match self.status {
+            300..=599 => self.status,
+            _ => 500,
         }
     }
 
@@ -234,11 +272,8 @@ fn wrong_version() -> Refusal {
 
 /// Appends the answer that refuses: status line, `Connection: close`, a body of one line.
 pub fn refuse(refusal: &Refusal, out: &mut Vec<u8>) {
-    let status = match refusal.status {
-        300..=599 => refusal.status,
-        _ => 500,
-    };
-    let body = one_line(&refusal.message);
+    let status = refusal.sent_status();
+    let (content_type, body) = refusal.body();
     let upgrade = refusal
         .headers()
         .any(|(name, _)| name.eq_ignore_ascii_case("upgrade"));
@@ -247,7 +282,7 @@ pub fn refuse(refusal: &Refusal, out: &mut Vec<u8>) {
     let length = body.len().to_string();
     let standing = [
         ("Connection", connection),
-        ("Content-Type", "text/plain; charset=utf-8"),
+        ("Content-Type", content_type),
         ("Content-Length", &length),
     ];
     let mut head = HeadWriter::new(out, format_args!("HTTP/1.1 {status} {}", reason(status)));
@@ -256,7 +291,7 @@ pub fn refuse(refusal: &Refusal, out: &mut Vec<u8>) {
             .expect("fields were checked when they were added");
     }
     head.end();
-    out.extend_from_slice(body.as_bytes());
+    out.extend_from_slice(&body);
 }
 
 /// `message` on one line, with a line feed after it.

@@ -20,6 +20,16 @@ impl fmt::Display for BadField {
 
 impl std::error::Error for BadField {}
 
+impl BadField {
+    /// Checks a field that is to be sent later.
+    ///
+    /// # Errors
+    /// [`BadField`] when it may not be sent.
+    pub fn check(name: &str, value: &str) -> Result<(), BadField> {
+        check_field(name, value)
+    }
+}
+
 /// Checks a field without writing it.
 pub(crate) fn check_field(name: &str, value: &str) -> Result<(), BadField> {
     //= rfc9110#5.5  CR, LF and NUL in a value are dangerous; a sender must not generate them.
