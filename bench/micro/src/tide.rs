@@ -61,7 +61,10 @@ impl Ours {
             .receive(NOW, &mut input, &mut self.resources)
         {
             match event {
-                Event::Message(message) => seen(message.as_bytes()),
+                Event::Message(message) => {
+                    seen(message.as_bytes());
+                    self.resources.recycle_message(message);
+                }
                 other => panic!("the stream is well-formed messages: {other:?}"),
             }
         }

@@ -13,7 +13,7 @@ use crate::config::{Config, FRAGMENT_OVERHEAD};
 use crate::deflate::{Bounds, Inflating};
 use crate::error::ProtocolError;
 use crate::frame::{FrameHeader, MAX_CONTROL_PAYLOAD, MAX_HEADER, OpCode, UsualHeader};
-use crate::mask::{MaskKey, apply_mask, unmask_ascii};
+use crate::mask::{MaskKey, append_masked, apply_mask, unmask_ascii};
 use crate::utf8::Utf8Decoder;
 
 /// Longest piece of an inflated message.
@@ -494,8 +494,7 @@ impl Assembly {
                 self.octets = resources.take_buffer(frame.missing as usize);
             }
             let start = self.octets.len();
-            self.octets.extend_from_slice(take(input, n));
-            frame.mask = apply_mask(frame.mask, &mut self.octets[start..]);
+            frame.mask = append_masked(frame.mask, take(input, n), &mut self.octets);
             frame.missing -= n as u64;
             if let Some(utf8) = &mut self.utf8 {
                 utf8.feed(&self.octets[start..])?;

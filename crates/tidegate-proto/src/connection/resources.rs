@@ -106,16 +106,19 @@ impl Resources {
         }
     }
 
-    /// Takes back what a delivered message was assembled in.
+    /// Takes back what a delivered message was assembled in, so that the next one needs no fresh memory. For drivers
+    /// that pull events themselves, once they are done with a message; one that lay whole in the input owns nothing,
+    /// and giving it here costs nothing. Not calling it is no leak: the buffer is freed with the message.
     #[inline]
-    pub(crate) fn recycle_message(&mut self, message: Message<'_>) {
+    pub fn recycle_message(&mut self, message: Message<'_>) {
         if let Message::AssembledText(octets) | Message::AssembledBinary(octets) = message {
             self.recycle(octets);
         }
     }
 
-    /// Takes back what a delivered part was in.
-    pub(crate) fn recycle_piece(&mut self, piece: Piece<'_>) {
+    /// The same for a delivered part.
+    #[inline]
+    pub fn recycle_piece(&mut self, piece: Piece<'_>) {
         if let PieceOctets::Owned(octets) = piece.octets {
             self.recycle(octets);
         }

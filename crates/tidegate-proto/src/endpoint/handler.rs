@@ -60,7 +60,9 @@ pub trait Handler {
         let _ = (peer, out);
     }
 
-    /// Octets passed a connection that was accepted with [`Accept::observe`].
+    /// Octets passed a connection that was accepted with [`Accept::observe`]: received ones before they are
+    /// understood, sent ones when the transport has taken them. So the last octets sent, a server's Close
+    /// among them, may be shown after [`Handler::closed`]; an observer keeps its record until then.
     fn observed(&mut self, peer: PeerId, wire: Wire<'_>, out: &mut Outboxes<'_, Self::Mail>) {
         let _ = (peer, wire, out);
     }
@@ -70,7 +72,8 @@ pub trait Handler {
         out.close(peer, CloseCode::GOING_AWAY, "server is shutting down");
     }
 
-    /// The peer is gone. Called exactly once for each accepted peer; nothing of it follows.
+    /// The peer is gone. Called exactly once for each accepted peer. No message, part or `drained` of it
+    /// follows; of an observed peer, what was still owed to it may yet be shown by [`Handler::observed`].
     fn closed(&mut self, peer: PeerId, why: &Closed, out: &mut Outboxes<'_, Self::Mail>);
 }
 
