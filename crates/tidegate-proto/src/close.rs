@@ -141,6 +141,30 @@ pub struct Closed {
     pub cause: Option<ProtocolError>,
 }
 
+impl fmt::Display for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.by {
+            Side::Peer => "closed by the peer",
+            Side::Us => "closed by this side",
+            Side::Transport => "the transport ended",
+        })?;
+        if let Some(code) = self.code {
+            write!(f, ", {}", code.get())?;
+        }
+        match (&self.cause, self.reason.as_str()) {
+            (Some(cause), _) => write!(f, ": {cause}"),
+            (None, "") => Ok(()),
+            (None, reason) => write!(f, ": {reason}"),
+        }
+    }
+}
+
+impl std::error::Error for Closed {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.cause.as_ref().map(|cause| cause as _)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -182,5 +206,26 @@ mod tests {
         let reason = "é".repeat(80);
         assert_eq!(truncate_reason(&reason).len(), 122);
         assert_eq!(truncate_reason("short"), "short");
+    }
+
+    #[test]
+    fn an_end_reads_as_a_sentence() {
+        let closed = Closed {
+            code: Some(CloseCode::NORMAL),
+            reason: "bye".to_owned(),
+            by: Side::Peer,
+            clean: true,
+            cause: None,
+        };
+        assert_eq!(closed.to_string(), "closed by the peer, 1000: bye");
+        let cut = Closed {
+            code: None,
+            reason: String::new(),
+            by: Side::Transport,
+            clean: false,
+            cause: Some(ProtocolError::Unresponsive),
+        };
+        let expected = format!("the transport ended: {}", ProtocolError::Unresponsive);
+        assert_eq!(cut.to_string(), expected);
     }
 }

@@ -95,6 +95,9 @@ pub struct Connection {
     pings: Option<Box<Pings>>,
 }
 
+/// A message in one frame that lies whole in the input, still masked.
+type WholeFrame<'a> = (OpCode, MaskKey, &'a mut [u8]);
+
 /// Pongs among the waiting octets, since the outbox was last empty.
 #[derive(Default)]
 struct Pongs {
@@ -189,9 +192,43 @@ impl Connection {
         input: &mut &'a mut [u8],
         resources: &mut Resources,
     ) -> Option<Event<'a>> {
-        let Some((opcode, mask, payload)) = self.whole_frame(input) else {
-            return self.receive_any(now, input, resources);
-        };
+        let streaming = self
+            .extras
+            .as_ref()
+            .and_then(|extras| extras.streaming.as_ref());
+        let longest = longest_whole(&self.config, streaming);
+        match self.whole_frame(longest, input) {
+            Some(frame) => self.deliver(now, frame, resources),
+            None => self.receive_any(now, None, input, resources),
+        }
+    }
+
+    /// As [`Connection::receive`], with `streaming` in place of what [`Connection::set_streaming`] said. It
+    /// may differ from call to call: a message that has begun to come in parts goes on so, and one that is
+    /// being assembled is judged by the new rule when its next frame begins.
+    #[inline]
+    pub fn receive_streaming<'a>(
+        &mut self,
+        now: Time,
+        streaming: Streaming,
+        input: &mut &'a mut [u8],
+        resources: &mut Resources,
+    ) -> Option<Event<'a>> {
+        let longest = longest_whole(&self.config, Some(&streaming));
+        match self.whole_frame(longest, input) {
+            Some(frame) => self.deliver(now, frame, resources),
+            None => self.receive_any(now, Some(streaming), input, resources),
+        }
+    }
+
+    /// Hands out a message that came whole.
+    #[inline]
+    fn deliver<'a>(
+        &mut self,
+        now: Time,
+        (opcode, mask, payload): WholeFrame<'a>,
+        resources: &mut Resources,
+    ) -> Option<Event<'a>> {
         self.keepalive.heard(now);
         // Built here and nowhere copied: most of what a small message costs is how it is handed on.
         if opcode == OpCode::Binary {
@@ -206,15 +243,10 @@ impl Connection {
 
     /// The usual case and the quick way through it: a message in one frame that lies whole in the input.
     #[inline]
-    fn whole_frame<'a>(&self, input: &mut &'a mut [u8]) -> Option<(OpCode, MaskKey, &'a mut [u8])> {
+    fn whole_frame<'a>(&self, longest: usize, input: &mut &'a mut [u8]) -> Option<WholeFrame<'a>> {
         if !self.phase.is_open() {
             return None;
         }
-        let streaming = self
-            .extras
-            .as_ref()
-            .and_then(|extras| extras.streaming.as_ref());
-        let longest = longest_whole(&self.config, streaming);
         self.receiver.whole_frame(self.role, longest, input)
     }
 
@@ -223,6 +255,7 @@ impl Connection {
     fn receive_any<'a>(
         &mut self,
         now: Time,
+        streaming: Option<Streaming>,
         input: &mut &'a mut [u8],
         resources: &mut Resources,
     ) -> Option<Event<'a>> {
@@ -238,6 +271,7 @@ impl Connection {
                 self.role,
                 &self.config,
                 !self.phase.is_open(),
+                streaming,
                 self.extras.as_deref_mut(),
             );
             match self.receiver.receive(&mut rules, input, resources) {
@@ -355,6 +389,7 @@ impl Connection {
         let phase = std::mem::replace(&mut self.phase, Phase::Dead);
         self.abandon(resources);
         self.outbox.clear(resources);
+        self.pongs = Pongs::default();
         phase.cut()
     }
 

@@ -43,12 +43,14 @@ impl<'r> Rules<'r> {
         role: Role,
         config: &'r Config,
         discard: bool,
+        streaming: Option<Streaming>,
         extras: Option<&'r mut Extras>,
     ) -> Rules<'r> {
-        let (compression, streaming) = match extras {
+        let (compression, set) = match extras {
             None => (None, None),
             Some(extras) => (extras.compression.as_mut(), extras.streaming),
         };
+        let streaming = streaming.or(set);
         Rules {
             role,
             config,

@@ -336,3 +336,49 @@ fn contexts_survive_streams_and_what_waits_behind_them() {
     assert!(client.closed.is_empty(), "{:?}", client.closed);
     assert!(client.messages == expected);
 }
+
+#[test]
+fn the_rule_for_long_messages_may_change_from_call_to_call() {
+    let frames = [
+        client_frame(0x82, &[1; 900]),
+        client_frame(0x82, &[2; 900]),
+        client_frame(0x02, &[3; 500]),
+        client_frame(0x80, &[4; 600]),
+        client_frame(0x82, &[5; 900]),
+    ];
+    // Octet by octet: an odd octet is received under one rule, an even one under the other.
+    let limits = Limits {
+        max_message_size: 1_000,
+        ..Limits::default()
+    };
+    let mut server = Harness::new(Role::Server, limits);
+    let (mut whole, mut parts) = (Vec::new(), Vec::new());
+    for (i, octet) in frames.concat().iter().enumerate() {
+        let mut octet = [*octet];
+        let mut input = &mut octet[..];
+        let rule = Streaming::from(if i % 2 == 0 { 0 } else { 1_000 });
+        let (connection, resources) = (&mut server.connection, &mut server.resources);
+        while let Some(event) = connection.receive_streaming(at(0), rule, &mut input, resources) {
+            match event {
+                Event::Message(message) => whole.extend_from_slice(message.as_bytes()),
+                Event::Part(piece) => parts.extend_from_slice(piece.part().bytes),
+                Event::Closed(closed) => panic!("{closed}"),
+            }
+        }
+    }
+    // Which rule judged a frame is a matter of where its header ended.
+    let mut sum: Vec<u8> = [whole, parts].concat();
+    sum.sort_unstable();
+    let expected: Vec<u8> = [(1, 900), (2, 900), (3, 500), (4, 600), (5, 900)]
+        .iter()
+        .flat_map(|(octet, n)| std::iter::repeat_n(*octet, *n))
+        .collect();
+    assert!(sum == expected);
+    // Without it the third message, of 1,100 octets, is too long.
+    let mut strict = Harness::new(Role::Server, server.connection.config.limits.clone());
+    strict.feed(at(0), &frames.concat());
+    assert_eq!(
+        (strict.messages.len(), strict.close_code()),
+        (2, Some(1009))
+    );
+}
