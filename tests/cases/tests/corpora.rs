@@ -1,7 +1,7 @@
 //! The fuzzers' corpora and seeds as plain tests, and a little fuzzing that needs no fuzzer.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tidegate_cases::random::Numbers;
 use tidegate_cases::seeds;
 use tidegate_cases::targets::{TARGETS, Target};
@@ -10,11 +10,15 @@ use tidegate_cases::targets::{TARGETS, Target};
 const CHANGES: usize = 40;
 
 fn corpus(target: &Target) -> Vec<Vec<u8>> {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("../../fuzz/corpus")
-        .join(target.name);
-    let entries =
-        fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
+    files(&folder.join(target.name))
+}
+
+/// The contents of a folder's files; none where there is no folder.
+fn files(folder: &Path) -> Vec<Vec<u8>> {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Vec::new();
+    };
     let read = |entry: std::io::Result<fs::DirEntry>| fs::read(entry.expect("a file").path());
     entries
         .map(|entry| read(entry).expect("a readable file"))
@@ -28,6 +32,19 @@ fn the_corpora_break_no_promise() {
         assert!(inputs.len() > 5, "{} has lost its corpus", target.name);
         inputs.iter().for_each(|input| (target.run)(input));
     }
+}
+
+#[test]
+fn what_the_fuzzers_once_found_stays_mended() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/found");
+    let mut inputs = 0;
+    for target in TARGETS {
+        for input in files(&folder.join(target.name)) {
+            inputs += 1;
+            (target.run)(&input);
+        }
+    }
+    assert!(inputs > 0, "{} is empty", folder.display());
 }
 
 #[test]

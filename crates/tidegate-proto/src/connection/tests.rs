@@ -404,6 +404,20 @@ fn pongs_are_in_order_while_few_wait_and_then_only_the_newest() {
 }
 
 #[test]
+fn once_the_transport_has_failed_nothing_is_owed_not_even_the_newest_pong() {
+    let mut harness = Harness::server();
+    for n in 0..=MAX_PONGS {
+        harness.feed(at(0), &client_frame(0x89, &[n]));
+    }
+    // A part of it went out, then the transport failed in the middle of a frame.
+    let resources = &mut harness.resources;
+    harness.connection.handle_sent(at(0), 4, resources);
+    harness.connection.handle_end(resources);
+    harness.connection.handle_sent(at(0), 0, resources);
+    assert_eq!(harness.connection.queued(), 0);
+}
+
+#[test]
 fn a_flood_of_control_frames_is_closed_with_1008_and_a_steady_stream_is_not() {
     let mut flood = Harness::server();
     for _ in 0..1_001 {
