@@ -1,32 +1,42 @@
 //! The client's side: from a URL to an open WebSocket, or to an error that names the stage that failed. It
-//! follows no redirect and uses no proxy.
+//! follows no redirect.
+//!
+//! ```text
+//!   URL ─► name ─► TCP (RFC 8305) ─► [proxy] ─► [TLS] ─► handshake over HTTP/1.1 or HTTP/2 ─► WebSocket
+//! ```
 
 mod error;
+mod http1;
+#[cfg(feature = "http2")]
+mod http2;
+mod open;
+mod request;
 mod stream;
-#[cfg(feature = "tls")]
-mod tls;
 mod url;
 
+pub use crate::dial::{BadProxy, Timings};
 pub use error::{ConnectError, Refused, Stage};
+pub(crate) use http1::read_refusal;
+#[cfg(feature = "http2")]
+pub use http2::Http;
+pub use open::{Established, HttpVersion};
 pub use stream::ClientStream;
 pub use url::BadUrl;
 
-use crate::{OsRandom, WebSocket};
-use std::io;
-use std::net::SocketAddr;
-use std::sync::Arc;
+use crate::WebSocket;
+#[cfg(feature = "tls")]
+use crate::dial::Tls;
+use crate::dial::{Dialer, Patience, Proxy, Resolve, basic};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use tidegate_proto::handshake::client::{Answer, ClientHandshake, ClientRequest};
-use tidegate_proto::{Config, HeadLimits, Random, Role};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpStream, lookup_host};
-use tokio::time::{Instant, timeout, timeout_at};
-use url::Target;
+use tidegate_proto::deflate::DeflateConfig;
+use tidegate_proto::{Config, HeadLimits, Limits};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Connects to a `ws://` or `wss://` URL with the defaults of [`Client`].
 ///
 /// # Errors
-/// [`ConnectError`] names the stage; a refusal carries the server's status and body.
+/// [`ConnectError`] names the stage; a refusal carries the server's status, head and body.
 ///
 /// # Cancel safety
 /// Dropped, it leaves nothing behind but, maybe, a look-up that the system is still busy with.
@@ -39,19 +49,25 @@ use url::Target;
 /// # }
 /// ```
 pub async fn connect(url: &str) -> Result<WebSocket<ClientStream>, ConnectError> {
-    Client::new().connect(url).await
+    // One for all, so that what is learnt of a server is remembered.
+    static CLIENT: OnceLock<Client> = OnceLock::new();
+    CLIENT.get_or_init(Client::new).connect(url).await
 }
 
-/// How to connect: what to offer, what to send along, how long to wait. One value serves many connections.
+/// How to connect: what to offer, what to send along, which way to go, how long to wait. One value serves many
+/// connections; its clones share what they learn of servers.
 ///
 /// ```no_run
 /// # async fn f() -> Result<(), tidegate::ConnectError> {
 /// use std::time::Duration;
 /// use tidegate::Client;
+/// use tidegate::tidegate_proto::Deflate;
 ///
 /// let client = Client::new()
-///     .header("Authorization", "Bearer …")
+///     .bearer_auth("token")
+///     .cookie("session", "42")
 ///     .subprotocols(["chat.v2", "chat.v1"])
+///     .deflate(Deflate::Shared)
 ///     .timeout(Duration::from_secs(3));
 /// let ws = client.connect("ws://127.0.0.1:9001/chat").await?;
 /// assert!(ws.subprotocol().is_some());
@@ -62,56 +78,111 @@ pub async fn connect(url: &str) -> Result<WebSocket<ClientStream>, ConnectError>
 pub struct Client {
     config: Arc<Config>,
     head: HeadLimits,
-    timeout: Duration,
+    patience: Patience,
     headers: Vec<(String, String)>,
+    cookies: Vec<(String, String)>,
+    authorization: Option<String>,
     origin: Option<String>,
     subprotocols: Vec<String>,
-    #[cfg(feature = "tls")]
-    tls: Option<Arc<rustls::ClientConfig>>,
+    dialer: Dialer,
+    #[cfg(feature = "http2")]
+    http: Http,
+    #[cfg(feature = "http2")]
+    origins: Arc<http2::Origins>,
 }
 
 impl Client {
-    /// The defaults: [`Config::default`], 10 s for all stages together, nothing offered; with the feature
-    /// `tls` the root certificates of the system.
+    /// The defaults: [`Config::default`], 10 s for all stages together, nothing offered; the system's resolver,
+    /// the environment's proxy ([`Proxy::environment`]); with the feature `tls` the system's root certificates;
+    /// with the feature `http2` whichever HTTP the server chooses.
     pub fn new() -> Client {
         Client {
             config: Arc::default(),
             head: HeadLimits::default(),
-            timeout: Duration::from_secs(10),
+            patience: Patience::new(Duration::from_secs(10)),
             headers: Vec::new(),
+            cookies: Vec::new(),
+            authorization: None,
             origin: None,
             subprotocols: Vec::new(),
-            #[cfg(feature = "tls")]
-            tls: None,
+            dialer: Dialer::new(),
+            #[cfg(feature = "http2")]
+            http: Http::default(),
+            #[cfg(feature = "http2")]
+            origins: Arc::default(),
         }
     }
 
-    /// Limits and timeouts of the open connection.
+    /// Limits, timeouts and compression of the open connection.
     #[must_use]
     pub fn config(mut self, config: impl Into<Arc<Config>>) -> Client {
         self.config = config.into();
         self
     }
 
-    /// How long all stages together may take: name, TCP, TLS, handshake. Default: 10 s.
+    /// Limits of the open connection alone; see [`Client::config`].
     #[must_use]
-    pub fn timeout(mut self, timeout: Duration) -> Client {
-        self.timeout = timeout;
+    pub fn limits(mut self, limits: Limits) -> Client {
+        Arc::make_mut(&mut self.config).limits = limits;
         self
     }
 
-    /// Limits of the answer's head. Its `timeout` is not used here: [`Client::timeout`] bounds all.
+    /// Offers permessage-deflate (RFC 7692), as a mode or with all settings. Default: not offered.
+    /// [`WebSocket::deflate`] tells what was agreed on; a server may decline.
+    #[must_use]
+    pub fn deflate(mut self, deflate: impl Into<DeflateConfig>) -> Client {
+        Arc::make_mut(&mut self.config).deflate = deflate.into();
+        self
+    }
+
+    /// How long all stages together may take. Default: 10 s.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Client {
+        self.patience.set_total(timeout);
+        self
+    }
+
+    /// How long one stage may take; [`Client::timeout`] bounds it too. Default: no bound of its own.
+    #[must_use]
+    pub fn stage_timeout(mut self, stage: Stage, timeout: Duration) -> Client {
+        self.patience.set_stage(stage, timeout);
+        self
+    }
+
+    /// Limits of the answer's head, and of a proxy's. Its `timeout` is not used here: [`Client::timeout`] bounds
+    /// all.
     #[must_use]
     pub fn head_limits(mut self, limits: HeadLimits) -> Client {
         self.head = limits;
         self
     }
 
-    /// Adds a header field, say `Authorization` or `Cookie`. Those of the handshake itself are refused by
-    /// [`Client::connect`].
+    /// Adds a header field, say `User-Agent`. Those of the handshake itself are refused by [`Client::connect`].
     #[must_use]
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Client {
         self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// Adds a cookie; all of them go in one `Cookie` field (RFC 6265 §5.4).
+    #[must_use]
+    pub fn cookie(mut self, name: impl Into<String>, value: impl Into<String>) -> Client {
+        self.cookies.push((name.into(), value.into()));
+        self
+    }
+
+    /// `Authorization: Basic` (RFC 7617). It goes before what the URL says; a header `Authorization` goes before
+    /// both.
+    #[must_use]
+    pub fn basic_auth(mut self, user: &str, password: &str) -> Client {
+        self.authorization = Some(basic(user.as_bytes(), password.as_bytes()));
+        self
+    }
+
+    /// `Authorization: Bearer` (RFC 6750), in the place of [`Client::basic_auth`].
+    #[must_use]
+    pub fn bearer_auth(mut self, token: &str) -> Client {
+        self.authorization = Some(format!("Bearer {token}"));
         self
     }
 
@@ -129,46 +200,105 @@ impl Client {
         self
     }
 
-    /// TLS settings for `wss://`: own roots, client certificates. Default: the system's roots, without a
-    /// client certificate. ALPN should be empty or `http/1.1`.
+    /// Who looks names up. Default: [`crate::dial::SystemResolver`].
+    #[must_use]
+    pub fn resolver(mut self, resolver: impl Resolve) -> Client {
+        self.dialer.resolver = Arc::new(resolver);
+        self
+    }
+
+    /// Which proxy to go through. Default: [`Proxy::environment`]; [`Proxy::none`] to go directly.
+    #[must_use]
+    pub fn proxy(mut self, proxy: Proxy) -> Client {
+        self.dialer.proxy = proxy;
+        self
+    }
+
+    /// TLS settings for `wss://`: own roots, a client certificate ([`Tls`]), or a `rustls::ClientConfig`, whose
+    /// ALPN is replaced. Default: [`Tls::platform`].
     #[cfg(feature = "tls")]
     #[must_use]
-    pub fn tls(mut self, config: impl Into<Arc<rustls::ClientConfig>>) -> Client {
-        self.tls = Some(config.into());
+    pub fn tls(mut self, tls: impl Into<Tls>) -> Client {
+        self.dialer.tls = Some(tls.into());
+        self
+    }
+
+    /// Which HTTP to ask for a WebSocket with. Default: [`Http::Either`].
+    #[cfg(feature = "http2")]
+    #[must_use]
+    pub fn http(mut self, http: Http) -> Client {
+        self.http = http;
+        self
+    }
+
+    /// Opens WebSockets of the same origin as streams of one HTTP/2 connection, where the server speaks it, up to
+    /// 64 on each. Default: no, each has a connection of its own. Sharing saves TCP and TLS handshakes; a lost
+    /// packet then delays all, and the connection's end is the end of all.
+    #[cfg(feature = "http2")]
+    #[must_use]
+    pub fn share_http2(mut self, share: bool) -> Client {
+        // Connections made with other settings must not be shared: begin anew.
+        self.origins = Arc::new(http2::Origins::new(share));
         self
     }
 
     /// Connects to a `ws://` or `wss://` URL. User information in it is sent as Basic authorization, unless
-    /// an `Authorization` was given.
+    /// another was given.
     ///
     /// # Errors
-    /// [`ConnectError`] names the stage; a refusal carries the server's status and body.
+    /// [`ConnectError`] names the stage; a refusal carries the server's status, head and body.
     ///
     /// # Cancel safety
     /// Dropped, it leaves nothing behind but, maybe, a look-up that the system is still busy with.
     pub async fn connect(&self, url: &str) -> Result<WebSocket<ClientStream>, ConnectError> {
-        let deadline = Instant::now() + self.timeout;
-        let target = Target::parse(url)?;
-        let handshake = self.handshake(&target)?;
-        #[cfg(not(feature = "tls"))]
-        if target.secure {
-            return Err(ConnectError::TlsDisabled);
-        }
-        let tcp = open_tcp(&target, deadline).await?;
-        #[cfg(feature = "tls")]
-        if target.secure {
-            let opening = tls::open(self.tls.clone(), &target.host, tcp);
-            let io = within(deadline, Stage::Tls, opening).await??;
-            return self
-                .upgrade(ClientStream::tls(io), handshake, deadline)
-                .await;
-        }
-        self.upgrade(ClientStream::plain(tcp), handshake, deadline)
-            .await
+        Ok(self.open(url).await?.0)
+    }
+
+    /// As [`Client::connect`], and tells how it went: both heads, the way taken, the time each stage took.
+    ///
+    /// # Errors
+    /// As [`Client::connect`].
+    ///
+    /// # Cancel safety
+    /// As [`Client::connect`].
+    ///
+    /// ```no_run
+    /// # async fn f() -> Result<(), tidegate::ConnectError> {
+    /// let (ws, how) = tidegate::Client::new().open("ws://127.0.0.1:9001/chat").await?;
+    /// println!("{:?} to {:?} in {:?}", how.version, how.remote, how.timings);
+    /// # let _ = ws;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn open(
+        &self,
+        url: &str,
+    ) -> Result<(WebSocket<ClientStream>, Established), ConnectError> {
+        let opened = self.reach(url).await?;
+        Ok(self.finish(opened))
+    }
+
+    /// As [`Client::open`], with a transport of your own around ours, say one that looks at what passes. `wrap`
+    /// also gets the octets of frames that came with the answer; they are not read from the transport again.
+    ///
+    /// # Errors
+    /// As [`Client::connect`].
+    ///
+    /// # Cancel safety
+    /// As [`Client::connect`].
+    pub async fn open_with<S>(
+        &self,
+        url: &str,
+        wrap: impl FnOnce(ClientStream, &[u8]) -> S,
+    ) -> Result<(WebSocket<S>, Established), ConnectError> {
+        let opened = self.reach(url).await?;
+        let wrapped = opened.map(wrap);
+        Ok(self.finish(wrapped))
     }
 
     /// The handshake over a transport of your own: a Unix socket, a tunnel, a pair in memory. The URL says
-    /// what to ask for; nothing is looked up, and `wss` means that the transport is encrypted already.
+    /// what to ask for; nothing is looked up, and `wss` means that the transport is encrypted already. It speaks
+    /// HTTP/1.1.
     ///
     /// # Errors
     /// As [`Client::connect`].
@@ -179,42 +309,8 @@ impl Client {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let deadline = Instant::now() + self.timeout;
-        let handshake = self.handshake(&Target::parse(url)?)?;
-        self.upgrade(io, handshake, deadline).await
-    }
-
-    fn handshake(&self, target: &Target) -> Result<ClientHandshake, ConnectError> {
-        let mut key = [0; 16];
-        OsRandom::new().fill(&mut key);
-        let mut headers: Vec<(&str, &str)> = Vec::with_capacity(self.headers.len() + 1);
-        headers.extend(self.headers.iter().map(|(n, v)| (n.as_str(), v.as_str())));
-        let own = |(name, _): &(&str, &str)| name.eq_ignore_ascii_case("authorization");
-        if let (Some(value), false) = (&target.authorization, headers.iter().any(own)) {
-            headers.push(("Authorization", value));
-        }
-        let subprotocols: Vec<&str> = self.subprotocols.iter().map(String::as_str).collect();
-        Ok(ClientHandshake::new(&ClientRequest {
-            origin: self.origin.as_deref(),
-            subprotocols: &subprotocols,
-            headers: &headers,
-            ..ClientRequest::new(&target.authority, &target.path, key)
-        })?)
-    }
-
-    async fn upgrade<S>(
-        &self,
-        mut io: S,
-        handshake: ClientHandshake,
-        deadline: Instant,
-    ) -> Result<WebSocket<S>, ConnectError>
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
-        let exchange = exchange(&mut io, handshake, &self.head, deadline);
-        let (subprotocol, early) = within(deadline, Stage::Http, exchange).await??;
-        let ws = WebSocket::from_upgraded(io, Role::Client, self.config.clone(), &early);
-        Ok(ws.with_subprotocol(subprotocol))
+        let opened = self.reach_over(io, url).await?;
+        Ok(self.finish(opened).0)
     }
 }
 
@@ -229,104 +325,10 @@ impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let names: Vec<&str> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
         f.debug_struct("Client")
-            .field("timeout", &self.timeout)
+            .field("timeout", &self.patience.total())
             .field("headers", &names)
             .field("subprotocols", &self.subprotocols)
+            .field("proxy", &self.dialer.proxy)
             .finish_non_exhaustive()
     }
 }
-
-async fn within<F: Future>(
-    deadline: Instant,
-    stage: Stage,
-    work: F,
-) -> Result<F::Output, ConnectError> {
-    let done = timeout_at(deadline, work).await;
-    done.map_err(|_| ConnectError::Timeout { stage })
-}
-
-fn failed(stage: Stage) -> impl Fn(io::Error) -> ConnectError {
-    move |source| ConnectError::Io { stage, source }
-}
-
-/// Looks the name up and tries its addresses in turn; each gets its share of the time that is left.
-async fn open_tcp(target: &Target, deadline: Instant) -> Result<TcpStream, ConnectError> {
-    let look_up = lookup_host((target.host.as_str(), target.port));
-    let found = within(deadline, Stage::Dns, look_up).await?;
-    let addresses: Vec<SocketAddr> = found.map_err(failed(Stage::Dns))?.collect();
-    let mut last = ConnectError::Io {
-        stage: Stage::Dns,
-        source: io::Error::new(io::ErrorKind::NotFound, "the name has no address"),
-    };
-    for (tried, address) in addresses.iter().enumerate() {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let share = left / (addresses.len() - tried) as u32;
-        last = match timeout(share, TcpStream::connect(address)).await {
-            Ok(Ok(tcp)) => {
-                // Messages are whole when they are written: waiting for more only delays them.
-                tcp.set_nodelay(true).map_err(failed(Stage::Tcp))?;
-                return Ok(tcp);
-            }
-            Ok(Err(source)) => failed(Stage::Tcp)(source),
-            Err(_) => ConnectError::Timeout { stage: Stage::Tcp },
-        };
-    }
-    Err(last)
-}
-
-/// Sends the request and reads the answer; the subprotocol chosen, and what came behind the head.
-async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
-    io: &mut S,
-    mut handshake: ClientHandshake,
-    limits: &HeadLimits,
-    deadline: Instant,
-) -> Result<(Option<String>, Vec<u8>), ConnectError> {
-    let failed = failed(Stage::Http);
-    io.write_all(handshake.request()).await.map_err(&failed)?;
-    io.flush().await.map_err(&failed)?;
-    let mut bytes = Vec::with_capacity(1 << 10);
-    loop {
-        if io.read_buf(&mut bytes).await.map_err(&failed)? == 0 {
-            return Err(failed(io::ErrorKind::UnexpectedEof.into()));
-        }
-        match handshake.parse_response(&bytes, limits)? {
-            Answer::Incomplete => {}
-            Answer::Accepted(accepted) => {
-                return Ok((accepted.subprotocol, bytes.split_off(accepted.head_length)));
-            }
-            Answer::Refused(refused) => {
-                let body = bytes.split_off(refused.body_start);
-                let refused = Refused {
-                    status: refused.status,
-                    body: read_body(io, body, &refused.headers, deadline).await,
-                    headers: refused.headers,
-                };
-                return Err(ConnectError::Refused(Box::new(refused)));
-            }
-        }
-    }
-}
-
-/// The body of a refusal as far as it comes soon and is short; a body that breaks off is better than none.
-async fn read_body<S: AsyncRead + Unpin>(
-    io: &mut S,
-    mut body: Vec<u8>,
-    headers: &tidegate_proto::handshake::Fields,
-    deadline: Instant,
-) -> Vec<u8> {
-    let length = headers.only("content-length");
-    let length = length.and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
-    let most = length.unwrap_or(MAX_BODY).min(MAX_BODY);
-    let until = deadline.min(Instant::now() + BODY_TIME);
-    let read = async {
-        while body.len() < most && matches!(io.read_buf(&mut body).await, Ok(n) if n > 0) {}
-    };
-    let _ = timeout_at(until, read).await; // what came until then is what there is
-    body.truncate(most);
-    body
-}
-
-/// Most bytes of a refusal's body that are kept.
-const MAX_BODY: usize = 4 << 10;
-/// Longest wait for it.
-const BODY_TIME: Duration = Duration::from_secs(1);

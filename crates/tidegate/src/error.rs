@@ -55,6 +55,12 @@ pub enum TlsError {
         /// The private key.
         key: PathBuf,
     },
+    /// The system has no root certificates: install them (Debian's package is `ca-certificates`), name a file in
+    /// `SSL_CERT_FILE`, or give own ones with `TlsBuilder::root_pem`.
+    NoRoots {
+        /// What the system said, if anything.
+        detail: Option<String>,
+    },
     /// rustls cannot work with this build's cryptography.
     Setup(rustls::Error),
 }
@@ -102,6 +108,14 @@ impl fmt::Display for TlsError {
                 key.display(),
                 certificate.display()
             ),
+            TlsError::NoRoots { detail } => {
+                let detail = detail.as_ref().map(|detail| format!(" ({detail})"));
+                write!(
+                    f,
+                    "this system has no root certificates{}: install them, or give own ones",
+                    detail.unwrap_or_default()
+                )
+            }
             TlsError::Setup(error) => write!(f, "TLS cannot be set up: {error}"),
         }
     }

@@ -76,6 +76,8 @@
 #[cfg(feature = "tokio")]
 pub mod client;
 #[cfg(feature = "tokio")]
+pub mod dial;
+#[cfg(feature = "tokio")]
 pub mod drain;
 #[cfg(feature = "engine")]
 pub mod engine;
@@ -97,6 +99,10 @@ pub mod websocket;
 
 #[cfg(feature = "tokio")]
 pub use client::{Client, ClientStream, ConnectError, connect};
+#[cfg(feature = "tokio")]
+pub use dial::Proxy;
+#[cfg(feature = "tls")]
+pub use dial::Tls;
 #[cfg(feature = "tokio")]
 pub use drain::{Drain, Farewell};
 #[cfg(feature = "engine")]

@@ -1,4 +1,4 @@
-//! TLS settings of a server from PEM files; never touches the process-wide default of rustls.
+//! TLS settings of a server from PEM files, and what a client's share with them; never touches the process-wide default of rustls.
 
 use crate::error::TlsError;
 use rustls::ServerConfig;
@@ -66,7 +66,7 @@ fn build(
     Ok(Arc::new(config))
 }
 
-fn parse_chain(file: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+pub(crate) fn parse_chain(file: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let chain = CertificateDer::pem_slice_iter(pem)
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| TlsError::BadPem {
@@ -79,7 +79,7 @@ fn parse_chain(file: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, 
     Ok(chain)
 }
 
-fn parse_key(file: &Path, pem: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
+pub(crate) fn parse_key(file: &Path, pem: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
     PrivateKeyDer::from_pem_slice(pem).map_err(|error| match error {
         PemError::NoItemsFound => TlsError::NoKey { file: file.into() },
         error => TlsError::BadPem {
@@ -90,7 +90,7 @@ fn parse_key(file: &Path, pem: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError
 }
 
 /// Says which of the two files rustls does not like.
-fn blame(error: rustls::Error, certificate: &Path, key: &Path) -> TlsError {
+pub(crate) fn blame(error: rustls::Error, certificate: &Path, key: &Path) -> TlsError {
     match error {
         rustls::Error::InconsistentKeys(_) => TlsError::Mismatch {
             certificate: certificate.into(),

@@ -1,6 +1,9 @@
-//! What `connect` hands out: TCP, with TLS around it or not; it adds no buffer of its own.
+//! What `connect` hands out: TCP, with TLS around it or not, or a stream of an HTTP/2 connection; it adds no
+//! buffer of its own.
 
+use crate::dial::Link;
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -12,46 +15,76 @@ pub struct ClientStream(Kind);
 
 #[derive(Debug)]
 enum Kind {
-    Plain(TcpStream),
-    #[cfg(feature = "tls")]
-    Tls(Box<tokio_rustls::client::TlsStream<TcpStream>>),
+    Own(Link),
+    #[cfg(feature = "http2")]
+    Http2(Box<super::http2::Stream>),
 }
 
 impl ClientStream {
-    pub(super) fn plain(tcp: TcpStream) -> ClientStream {
-        ClientStream(Kind::Plain(tcp))
+    pub(crate) fn own(link: Link) -> ClientStream {
+        ClientStream(Kind::Own(link))
     }
 
-    #[cfg(feature = "tls")]
-    pub(super) fn tls(tls: tokio_rustls::client::TlsStream<TcpStream>) -> ClientStream {
-        ClientStream(Kind::Tls(Box::new(tls)))
+    #[cfg(feature = "http2")]
+    pub(super) fn http2(stream: super::http2::Stream) -> ClientStream {
+        ClientStream(Kind::Http2(Box::new(stream)))
     }
 
-    /// The TCP connection: addresses, socket options.
-    pub fn tcp(&self) -> &TcpStream {
+    /// The TCP connection, for socket options; `None` for a stream of an HTTP/2 connection, which has none of
+    /// its own.
+    pub fn tcp(&self) -> Option<&TcpStream> {
         match &self.0 {
-            Kind::Plain(tcp) => tcp,
-            #[cfg(feature = "tls")]
-            Kind::Tls(tls) => tls.get_ref().0,
+            Kind::Own(link) => Some(link.tcp()),
+            #[cfg(feature = "http2")]
+            Kind::Http2(_) => None,
         }
     }
 
-    /// It is encrypted.
+    /// The address of the server, or of the proxy.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        match &self.0 {
+            Kind::Own(link) => link.tcp().peer_addr(),
+            #[cfg(feature = "http2")]
+            Kind::Http2(stream) => Ok(stream.route().peer),
+        }
+    }
+
+    /// Our own address.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        match &self.0 {
+            Kind::Own(link) => link.tcp().local_addr(),
+            #[cfg(feature = "http2")]
+            Kind::Http2(stream) => Ok(stream.route().local),
+        }
+    }
+
+    /// It is encrypted, all the way to the server.
     pub fn is_secure(&self) -> bool {
-        !matches!(self.0, Kind::Plain(_))
+        match &self.0 {
+            Kind::Own(Link::Tcp(_)) => false,
+            #[cfg(feature = "tls")]
+            Kind::Own(Link::Tls(_)) => true,
+            #[cfg(feature = "http2")]
+            Kind::Http2(stream) => stream.route().secure,
+        }
+    }
+
+    /// It is a stream of an HTTP/2 connection (RFC 8441).
+    pub fn is_http2(&self) -> bool {
+        !matches!(self.0, Kind::Own(_))
     }
 }
 
 macro_rules! on {
     ($self:expr, $io:ident => $call:expr) => {
         match &mut $self.get_mut().0 {
-            Kind::Plain(tcp) => {
-                let $io = Pin::new(tcp);
+            Kind::Own(link) => {
+                let $io = Pin::new(link);
                 $call
             }
-            #[cfg(feature = "tls")]
-            Kind::Tls(tls) => {
-                let $io = Pin::new(tls.as_mut());
+            #[cfg(feature = "http2")]
+            Kind::Http2(stream) => {
+                let $io = Pin::new(stream.as_mut());
                 $call
             }
         }
@@ -86,7 +119,11 @@ impl AsyncWrite for ClientStream {
     }
 
     fn is_write_vectored(&self) -> bool {
-        true
+        match &self.0 {
+            Kind::Own(link) => link.is_write_vectored(),
+            #[cfg(feature = "http2")]
+            Kind::Http2(_) => false,
+        }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -1,11 +1,10 @@
 //! `ws:` and `wss:` URLs (RFC 6455 §3), taken apart as the handshake needs them; it resolves no name.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use crate::dial::credentials;
 use std::fmt;
 
 /// The parts of a URL.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq)]
 pub(super) struct Target {
     pub(super) secure: bool,
     /// Without brackets.
@@ -49,6 +48,13 @@ impl fmt::Display for BadUrl {
 
 impl std::error::Error for BadUrl {}
 
+impl fmt::Debug for Target {
+    /// Without credentials and query.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.authority, self.secure)
+    }
+}
+
 impl Target {
     pub(super) fn parse(url: &str) -> Result<Target, BadUrl> {
         let (scheme, rest) = url.split_once("://").ok_or(BadUrl::Scheme)?;
@@ -81,7 +87,9 @@ impl Target {
                 true => path.to_owned(),
                 false => format!("/{path}"),
             },
-            authorization: user.map(basic).transpose()?,
+            authorization: user
+                .map(|user| credentials(user).ok_or(BadUrl::UserInfo))
+                .transpose()?,
         })
     }
 }
@@ -106,29 +114,6 @@ fn split_port(place: &str) -> Result<(&str, Option<u16>), BadUrl> {
             _ => Err(BadUrl::Port),
         },
     }
-}
-
-/// User information as an `Authorization` (RFC 7617).
-fn basic(user: &str) -> Result<String, BadUrl> {
-    let (name, password) = user.split_once(':').unwrap_or((user, ""));
-    let mut pair = decode(name).ok_or(BadUrl::UserInfo)?;
-    pair.push(b':');
-    pair.extend(decode(password).ok_or(BadUrl::UserInfo)?);
-    Ok(format!("Basic {}", STANDARD.encode(pair)))
-}
-
-fn decode(text: &str) -> Option<Vec<u8>> {
-    let mut parts = text.split('%');
-    let mut octets = parts.next()?.as_bytes().to_vec();
-    for part in parts {
-        let digits = part.get(..2)?;
-        if !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-            return None;
-        }
-        octets.push(u8::from_str_radix(digits, 16).ok()?);
-        octets.extend_from_slice(&part.as_bytes()[2..]);
-    }
-    Some(octets)
 }
 
 #[cfg(test)]

@@ -44,7 +44,7 @@ async fn messages_go_over_tcp_and_the_server_closes_it_first() {
     let talk = async {
         let url = format!("ws://localhost:{port}/");
         let mut ws = tidegate::connect(&url).await.unwrap();
-        assert!(ws.transport().unwrap().tcp().nodelay().unwrap());
+        assert!(ws.transport().unwrap().tcp().unwrap().nodelay().unwrap());
         for message in [Message::from("text"), Message::from(vec![5; 1 << 20])] {
             ws.send(message.clone()).await.unwrap();
             assert_eq!(ws.recv().await.unwrap(), message);
