@@ -60,6 +60,25 @@ pub(crate) fn doc_tests() -> Result<Count> {
     )?))
 }
 
+/// What takes too long for every run: a message of 8 GiB through a real socket.
+pub(crate) fn giant() -> Result<Count> {
+    let words = [
+        "test",
+        "--quiet",
+        "--package",
+        "tidegate-cases",
+        "--test",
+        "memory",
+        "--",
+        "--ignored",
+        "--nocapture",
+        "8_gib",
+    ];
+    Ok(Count::read(&sh::show(
+        cargo().args(words).current_dir(tree::root()),
+    )?))
+}
+
 pub(crate) fn deny() -> Result<Count> {
     program(
         Command::new(setup::ensure("deny")?).args(["--all-features", "check"]),

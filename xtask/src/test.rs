@@ -28,6 +28,7 @@ pub(crate) fn job(words: &[&str]) -> Result<()> {
         steps.run("release build", || {
             server::build(true).map(|_| Count::one(true))
         });
+        steps.run("8 GiB each way", checks::giant);
         interop::step(
             &mut steps,
             "licences and advisories",
