@@ -5,21 +5,31 @@
 //! writes what waits. A connection that nobody polls does none of that, and a peer that pings it will take
 //! it for dead.
 
+mod access;
 mod core;
 mod error;
+mod permit;
 mod pool;
+mod reader;
+mod shared;
 mod sink;
 mod split;
+mod sync;
+mod writer;
 
 pub use error::{PingError, TrySendError};
+pub use permit::Permit;
+pub use reader::MessageReader;
 pub use split::{Receiver, Sender};
+pub use writer::MessageWriter;
 
 use crate::message::Message;
+use access::Access;
 use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
-use tidegate_proto::{CloseCode, Closed, Config, Level, Negotiated, Role};
+use tidegate_proto::{CloseCode, Closed, Config, Level, MessageKind, Negotiated, Role};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// A WebSocket after its handshake, over any transport.
@@ -160,7 +170,12 @@ impl<S> WebSocket<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
-    /// The next message.
+    /// The next message, whole; one that is longer than [`tidegate_proto::Limits::max_message_size`] fails the
+    /// connection with 1009, unless [`WebSocket::next_message`] takes it.
+    ///
+    /// A message that is here already is handed out at once. Only when it has to wait for one, what was queued
+    /// is written first: a program that receives, [`WebSocket::feed`]s and receives again writes its answers
+    /// to many messages at once. Pings are answered without delay.
     ///
     /// # Errors
     /// [`Closed`] once the connection has ended and the transport is closed; from then on always. After the
@@ -188,6 +203,115 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         let mut message = Some(message.into());
         let mut mark = 0;
         poll_fn(|cx| self.core.poll_send(cx, &mut message, &mut mark)).await
+    }
+
+    /// Sends a message later: waits until the queue is below its marks and queues the message whole. It is
+    /// written by the next method that has to wait ([`WebSocket::recv`] too), by [`WebSocket::send`] and
+    /// [`WebSocket::flush`], or when the queue is above its high mark.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), tidegate::Closed> {
+    /// # let (mut client, mut ws) = tidegate::testing::pair(tidegate::Config::default());
+    /// # client.send("hello").await?;
+    /// # let (serve, _) = tokio::join!(async {
+    /// // An echo that answers a burst of messages with one write:
+    /// while let Ok(message) = ws.recv().await {
+    ///     ws.feed(message).await?;
+    /// }
+    /// # Ok(())
+    /// # }, async {
+    /// #     assert_eq!(client.recv().await.unwrap().as_text(), Some("hello"));
+    /// #     client.close(tidegate::CloseCode::NORMAL, "").await
+    /// # });
+    /// # serve
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Closed`] when the connection ended, or is closing.
+    ///
+    /// # Cancel safety
+    /// Safe: dropped before the message was queued, nothing of it is sent.
+    pub async fn feed(&mut self, message: impl Into<Message>) -> Result<(), Closed> {
+        let mut message = Some(message.into());
+        poll_fn(|cx| self.core.poll_feed(cx, &mut message)).await
+    }
+
+    /// Waits until a message of up to `bytes` bytes finds room, and keeps that room: what is sent with the
+    /// [`Permit`] is queued without waiting. For messages that are made, or taken from elsewhere, only when
+    /// they can be sent.
+    ///
+    /// # Errors
+    /// [`Closed`] when the connection ended, or is closing.
+    ///
+    /// # Cancel safety
+    /// Safe: dropped before it is ready, nothing is reserved.
+    pub async fn reserve(&mut self, bytes: usize) -> Result<Permit<'_, S>, Closed> {
+        poll_fn(|cx| self.core.poll_reserve(cx, bytes)).await?;
+        Ok(Permit::new(Access::own(&mut self.core), bytes))
+    }
+
+    /// Waits for the next message and hands it out as it arrives, however long it is.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use tokio::io::AsyncReadExt;
+    /// # let (mut client, mut ws) = tidegate::testing::pair(tidegate::Config::default());
+    /// # client.try_send(vec![7; 5000])?;
+    /// # client.flush().await?;
+    ///
+    /// let mut message = ws.next_message().await?;
+    /// let mut first = [0; 1000];
+    /// message.read_exact(&mut first).await?;
+    /// // Dropped here: `recv` would pass over the other 4,000 bytes.
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Closed`] once the connection has ended; from then on always.
+    ///
+    /// # Cancel safety
+    /// Safe: dropped before it is ready, the message is still the next one. What becomes of a reader that is
+    /// dropped, [`MessageReader`] says.
+    pub async fn next_message(&mut self) -> Result<MessageReader<'_, S>, Closed> {
+        let kind = poll_fn(|cx| self.core.poll_next_message(cx)).await?;
+        Ok(MessageReader::new(Access::own(&mut self.core), kind))
+    }
+
+    /// Begins a message that is sent while it is made, once the queue is below its marks.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use tidegate::tidegate_proto::MessageKind;
+    /// use tokio::io::AsyncWriteExt;
+    /// # let (mut ws, mut server) = tidegate::testing::pair(tidegate::Config::default());
+    ///
+    /// let mut message = ws.message_writer(MessageKind::Text).await?;
+    /// message.write_all(b"rows: ").await?;
+    /// message.write_all(b"1, 2, 3").await?;
+    /// message.finish().await?;
+    /// # drop(message);
+    /// # assert_eq!(server.recv().await?.as_text(), Some("rows: 1, 2, 3"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Closed`] when the connection ended, or is closing.
+    ///
+    /// # Cancel safety
+    /// Safe: dropped before it is ready, no message was begun. What becomes of a writer that is dropped,
+    /// [`MessageWriter`] says.
+    pub async fn message_writer(
+        &mut self,
+        kind: MessageKind,
+    ) -> Result<MessageWriter<'_, S>, Closed> {
+        poll_fn(|cx| self.core.poll_begin(cx, kind)).await?;
+        Ok(MessageWriter::new(Access::own(&mut self.core), kind))
     }
 
     /// Waits until all that is queued was handed to the transport.

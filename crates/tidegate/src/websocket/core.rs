@@ -1,28 +1,28 @@
 //! One connection over one transport at poll level: all state lives here, none in a future, so a future
 //! can be dropped at any point. It never spawns, locks or waits by itself.
 
+mod reading;
+mod receive;
+mod transmit;
+
+pub(super) use reading::Reading;
+pub(super) use transmit::{NotQueued, WriteError};
+
 use super::pool;
 use crate::drain::{Order, Watch};
 use crate::message::Message;
+use receive::Held;
 use std::collections::VecDeque;
 use std::future::Future;
-use std::io::IoSlice;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tidegate_proto::{
-    CloseCode, Closed, Config, Connection, Event, Level, Negotiated, Outbox, Role, Time, Transport,
+    CloseCode, Closed, Config, Connection, Negotiated, Outbox, Role, Time, Transport,
 };
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep, sleep_until};
-
-/// Most messages that are kept while something else than `recv` reads.
-const MAX_INBOX: usize = 16;
-/// Slices written at once.
-const SLICES: usize = 16;
-/// Reads in one poll; then others have their turn.
-const MAX_READS: usize = 32;
 
 pub(super) struct Core<S> {
     /// `None` once the transport was closed.
@@ -34,6 +34,14 @@ pub(super) struct Core<S> {
     inbox: VecDeque<Message>,
     inbox_bytes: usize,
     max_inbox_bytes: usize,
+    /// A message that is received in parts.
+    reading: Option<Reading>,
+    /// A message is sent in parts.
+    writing: bool,
+    /// Octets for which permits have been given.
+    reserved: usize,
+    /// Most octets that wait to be written.
+    max_queued: usize,
     /// A message that the sink has taken and that found no room yet.
     parked: Option<Message>,
     /// How it ended, once that is known.
@@ -59,33 +67,19 @@ pub(super) struct Core<S> {
     drain: Option<Box<Watch>>,
 }
 
-struct Held {
-    buffer: Box<[u8]>,
-    start: usize,
-    end: usize,
-}
-
-/// A message found no way into the outbox; here it is again.
-pub(super) struct NotQueued {
-    pub(super) message: Message,
-    pub(super) level: Level,
-}
-
 impl<S> Core<S> {
     /// `early` is what came behind the handshake's head.
     pub(super) fn new(io: S, role: Role, config: Arc<Config>, early: &[u8]) -> Core<S> {
-        let max_inbox_bytes = config.limits.max_message_size;
         Core {
             io: Some(io),
-            connection: Connection::new(role, config, Outbox::default(), Time::ZERO),
-            held: (!early.is_empty()).then(|| Held {
-                buffer: early.into(),
-                start: 0,
-                end: early.len(),
-            }),
+            held: Held::new(early),
             inbox: VecDeque::new(),
             inbox_bytes: 0,
-            max_inbox_bytes,
+            max_inbox_bytes: config.limits.max_message_size.max(1),
+            reading: None,
+            writing: false,
+            reserved: 0,
+            max_queued: config.limits.outbox,
             parked: None,
             closed: None,
             written: 0,
@@ -100,6 +94,7 @@ impl<S> Core<S> {
             pinged: None,
             rtt: None,
             drain: None,
+            connection: Connection::new(role, config, Outbox::default(), Time::ZERO),
         }
     }
 
@@ -114,14 +109,6 @@ impl<S> Core<S> {
 
     pub(super) fn deflate(&self) -> Option<Negotiated> {
         self.connection.deflate()
-    }
-
-    pub(super) fn queued(&self) -> usize {
-        self.connection.queued() + self.parked.as_ref().map_or(0, Message::len)
-    }
-
-    pub(super) fn is_high(&self) -> bool {
-        self.connection.is_high() || self.parked.is_some()
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -140,46 +127,8 @@ impl<S> Core<S> {
         self.io.as_ref()
     }
 
-    /// A number that changes whenever something happened that another waiter may wait for.
-    pub(super) fn progress(&self) -> (u64, u64, usize, usize, bool, bool, u64) {
-        (
-            self.written,
-            self.flushed,
-            self.queued(),
-            self.inbox.len(),
-            self.closed.is_some(),
-            self.io.is_some(),
-            self.connection.pings_answered(),
-        )
-    }
-
-    /// Queues a message, or gives it back.
-    pub(super) fn enqueue(&mut self, message: Message) -> Result<Level, Box<NotQueued>> {
-        unpark(&mut self.connection, &mut self.parked);
-        let level = match self.parked {
-            Some(_) => Level::Full,
-            None => push(&mut self.connection, &message),
-        };
-        match level {
-            Level::Low | Level::High => Ok(level),
-            Level::Full | Level::Gone => Err(Box::new(NotQueued { message, level })),
-        }
-    }
-
-    /// Takes a message for which the sink has promised room.
-    pub(super) fn park(&mut self, message: Message) -> Result<(), Closed> {
-        match self.enqueue(message) {
-            Ok(_) => Ok(()),
-            Err(refused) if refused.level == Level::Full && self.parked.is_none() => {
-                self.parked = Some(refused.message);
-                Ok(())
-            }
-            Err(_) => Err(self.reason()),
-        }
-    }
-
     /// How it ended, or, while that is not yet known, that it is being closed by us.
-    fn reason(&self) -> Closed {
+    pub(super) fn reason(&self) -> Closed {
         self.closed.clone().unwrap_or(Closed {
             code: None,
             reason: "the connection is being closed".to_owned(),
@@ -187,11 +136,6 @@ impl<S> Core<S> {
             clean: false,
             cause: None,
         })
-    }
-
-    /// Where the octets queued so far end in the stream of octets written.
-    fn mark(&self) -> u64 {
-        self.written + self.connection.queued() as u64
     }
 
     fn tick(&mut self) {
@@ -204,7 +148,7 @@ impl<S> Core<S> {
         }
     }
 
-    /// Queues a Close; what waits goes first.
+    /// Queues a Close; what waits goes first. A message in parts that is not finished stays a torso.
     pub(super) fn start_close(&mut self, code: CloseCode, reason: &str) {
         self.tick();
         pool::with_resources(|resources| self.connection.close(self.now, code, reason, resources));
@@ -218,147 +162,27 @@ impl<S> Core<S> {
         self.drain = None;
         self.sleep = None;
         self.parked = None;
-        if let Some(held) = self.held.take() {
-            held.drop_into_pool();
+        if self
+            .reading
+            .as_ref()
+            .is_none_or(|reading| !reading.is_held())
+        {
+            self.drop_held();
         }
-    }
-
-    fn inbox_is_full(&self) -> bool {
-        self.inbox.len() >= MAX_INBOX || self.inbox_bytes >= self.max_inbox_bytes
-    }
-
-    fn pop(&mut self) -> Option<Message> {
-        let message = self.inbox.pop_front()?;
-        self.inbox_bytes -= message.len();
-        if self.inbox.is_empty() {
-            self.inbox = VecDeque::new();
-        }
-        Some(message)
-    }
-
-    /// Queues a ping; its number and the moment, or `None` when the connection is closing.
-    fn start_ping(&mut self) -> Option<(u64, Time)> {
-        self.tick();
-        let number = pool::with_resources(|resources| self.connection.ping(resources))?;
-        self.pinged = Some((number, self.now));
-        self.pinged
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Core<S> {
-    /// The next message; the end once all is said and the transport is closed.
-    pub(super) fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Message, Closed>> {
-        if let Some(message) = self.pop() {
-            return Poll::Ready(Ok(message));
-        }
-        self.tick();
-        loop {
-            self.write(cx);
-            let received = self.poll_receive(cx);
-            self.write(cx);
-            if let Poll::Ready(Some(message)) = received {
-                return Poll::Ready(Ok(message));
-            }
-            if !self.timers(cx) && !self.is_mute() {
-                break;
-            }
-        }
-        self.poll_end()
-    }
-
     /// Waits until the transport is closed; what comes meanwhile is dropped, or kept as far as there is room.
     pub(super) fn poll_finished(&mut self, cx: &mut Context<'_>) -> Poll<Closed> {
         self.drive(cx);
-        match ready!(self.poll_end()) {
-            Ok(_) => unreachable!("the end is no message"),
-            Err(closed) => Poll::Ready(closed),
-        }
+        self.poll_end()
     }
 
-    fn poll_end(&self) -> Poll<Result<Message, Closed>> {
+    fn poll_end(&self) -> Poll<Closed> {
         match self.io {
-            None => Poll::Ready(Err(self.reason())),
+            None => Poll::Ready(self.reason()),
             Some(_) => Poll::Pending,
-        }
-    }
-
-    /// Queues `message` once there is room, then waits until its last octet was handed to the transport.
-    /// Before it is queued it stays in `message`; afterwards `mark` says where it ends.
-    pub(super) fn poll_send(
-        &mut self,
-        cx: &mut Context<'_>,
-        message: &mut Option<Message>,
-        mark: &mut u64,
-    ) -> Poll<Result<(), Closed>> {
-        loop {
-            let waiting = message.is_some();
-            if waiting && !self.is_high() {
-                self.try_take(message, mark)?;
-            }
-            self.drive(cx);
-            if message.is_none() {
-                return self.poll_flushed(*mark);
-            }
-            if let Some(closed) = &self.closed {
-                return Poll::Ready(Err(closed.clone()));
-            }
-            if self.is_high() || !self.try_take(message, mark)? {
-                return Poll::Pending;
-            }
-        }
-    }
-
-    /// Queues what is in `message`, if there is room.
-    fn try_take(&mut self, message: &mut Option<Message>, mark: &mut u64) -> Result<bool, Closed> {
-        let Some(taken) = message.take() else {
-            return Ok(false);
-        };
-        match self.enqueue(taken) {
-            Ok(_) => {
-                *mark = self.mark();
-                Ok(true)
-            }
-            Err(refused) if refused.level == Level::Full => {
-                *message = Some(refused.message);
-                Ok(false)
-            }
-            Err(_) => Err(self.reason()),
-        }
-    }
-
-    /// Waits until all that is queued now was handed to the transport.
-    pub(super) fn poll_flush(
-        &mut self,
-        cx: &mut Context<'_>,
-        mark: &mut Option<u64>,
-    ) -> Poll<Result<(), Closed>> {
-        self.drive(cx);
-        if self.parked.is_some() && self.closed.is_none() {
-            return Poll::Pending;
-        }
-        let mark = *mark.get_or_insert_with(|| self.mark());
-        self.poll_flushed(mark)
-    }
-
-    fn poll_flushed(&self, mark: u64) -> Poll<Result<(), Closed>> {
-        if self.flushed >= mark {
-            return Poll::Ready(Ok(()));
-        }
-        match &self.closed {
-            Some(closed) => Poll::Ready(Err(closed.clone())),
-            None => Poll::Pending,
-        }
-    }
-
-    /// Waits until the outbox is no longer high.
-    pub(super) fn poll_writable(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Closed>> {
-        self.drive(cx);
-        if let Some(closed) = &self.closed {
-            return Poll::Ready(Err(closed.clone()));
-        }
-        match self.is_high() {
-            true => Poll::Pending,
-            false => Poll::Ready(Ok(())),
         }
     }
 
@@ -378,9 +202,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Core<S> {
         }
         match &self.closed {
             Some(closed) => Poll::Ready(Err(closed.clone())),
-            None if self.inbox_is_full() => Poll::Ready(Ok(None)),
+            // A reader is at work: it comes to the pong.
+            None if self.is_unread() && !self.is_being_read() => Poll::Ready(Ok(None)),
             None => Poll::Pending,
         }
+    }
+
+    /// Queues a ping; its number and the moment, or `None` when the connection is closing.
+    fn start_ping(&mut self) -> Option<(u64, Time)> {
+        self.tick();
+        let number = pool::with_resources(|resources| self.connection.ping(resources))?;
+        self.pinged = Some((number, self.now));
+        self.pinged
     }
 
     /// Writes, reads into the inbox and looks at the deadlines, until nothing more can be done now.
@@ -388,134 +221,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Core<S> {
         self.tick();
         loop {
             self.write(cx);
-            while !self.inbox_is_full() || !self.connection.is_open() {
-                match self.poll_receive(cx) {
-                    Poll::Ready(Some(message)) => {
-                        self.inbox_bytes += message.len();
-                        self.inbox.push_back(message);
-                    }
-                    Poll::Ready(None) | Poll::Pending => break,
-                }
-            }
+            self.fill_inbox(cx);
             self.write(cx);
             // It is the application that does not read: the peer's silence means nothing.
-            if self.mute && self.inbox_is_full() {
+            if self.mute && self.is_unread() {
                 self.abort();
             }
-            let deaf = self.inbox_is_full() && self.is_open() && !self.is_high();
+            let deaf = self.is_unread() && self.is_open() && !self.is_high();
             if !self.is_mute() && (deaf || !self.timers(cx)) {
                 return;
             }
         }
     }
 
-    /// The next message from what is held or can be read. `Ready(None)`: nothing will ever come.
-    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Option<Message>> {
-        for _ in 0..MAX_READS {
-            while self.held.is_some() {
-                if let Some(message) = self.next_held() {
-                    return Poll::Ready(Some(message));
-                }
-            }
-            if self.eof || self.io.is_none() {
-                return Poll::Ready(None);
-            }
-            match self.poll_read(cx) {
-                Poll::Ready(()) => {}
-                Poll::Pending if self.mute => self.abort(),
-                Poll::Pending => return Poll::Pending,
-            }
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    }
-
-    /// Looks at what is held, up to the next message.
-    fn next_held(&mut self) -> Option<Message> {
-        let mut held = self.held.take()?;
-        let mut input = &mut held.buffer[held.start..held.end];
-        let event = pool::with_resources(|resources| {
-            self.connection.receive(self.now, &mut input, resources)
-        });
-        let rest = input.len();
-        let message = match event {
-            Some(Event::Message(message)) => Some(Message::own(message)),
-            Some(Event::Closed(closed)) => {
-                self.ended(Some(closed));
-                None
-            }
-            _ => None,
-        };
-        self.note_pong();
-        held.start = held.end - rest;
-        match rest {
-            0 => held.drop_into_pool(),
-            _ => self.held = Some(held),
-        }
-        message
-    }
-
-    fn note_pong(&mut self) {
-        if let Some((number, at)) = self.pinged {
-            if self.connection.pings_answered() >= number {
-                self.rtt = Some(self.now.since(at));
-                self.pinged = None;
-            }
-        }
-    }
-
-    /// Reads once, into a buffer that is owned only if something came.
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(io) = &mut self.io else {
-            return Poll::Ready(());
-        };
-        let mut buffer = pool::take_buffer();
-        let mut read = ReadBuf::new(&mut buffer);
-        let result = Pin::new(io).poll_read(cx, &mut read);
-        let end = read.filled().len();
-        if end == 0 {
-            pool::give_back(buffer);
-        } else {
-            self.held = Some(Held {
-                buffer,
-                start: 0,
-                end,
-            });
-        }
-        match result {
-            Poll::Pending => return Poll::Pending,
-            Poll::Ready(Err(_)) => self.abort(),
-            Poll::Ready(Ok(())) if end == 0 => self.handle_eof(),
-            Poll::Ready(Ok(())) => {}
-        }
-        Poll::Ready(())
+    /// A reader has been handed out and lives.
+    fn is_being_read(&self) -> bool {
+        let reading = self.reading.as_ref();
+        reading.is_some_and(|reading| reading.is_claimed() && !reading.is_unwanted())
     }
 
     /// Writing has failed, and what the peer may have sent before is still to be read.
     fn is_mute(&self) -> bool {
         self.mute && self.io.is_some()
-    }
-
-    fn handle_eof(&mut self) {
-        self.eof = true;
-        let closed =
-            pool::with_resources(|resources| self.connection.handle_eof(self.now, resources));
-        self.ended(closed);
-    }
-
-    /// Writes what is owed, as far as the transport takes it, and flushes; shuts the transport when it is
-    /// time to.
-    fn write(&mut self, cx: &mut Context<'_>) {
-        self.obey(cx);
-        if !self.mute && self.io.is_some() {
-            if let Poll::Ready(Err(_)) = self.poll_write(cx) {
-                self.mute = true;
-            }
-        }
-        let nothing_owed = self.connection.queued() == 0 && self.flushed == self.written;
-        if nothing_owed || self.mute || self.connection.transport() == Transport::Close {
-            self.settle(cx);
-        }
     }
 
     /// Does what the program's [`crate::Drain`] says.
@@ -529,34 +256,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Core<S> {
                 Poll::Pending => return,
             }
         }
-    }
-
-    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        let Some(io) = &mut self.io else {
-            return Poll::Ready(Ok(()));
-        };
-        loop {
-            let mut slices = [IoSlice::new(&[]); SLICES];
-            let filled = self.connection.poll_transmit(&mut slices);
-            if filled == 0 {
-                break;
-            }
-            match Pin::new(&mut *io).poll_write_vectored(cx, &slices[..filled])? {
-                Poll::Ready(0) => return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into())),
-                Poll::Ready(n) => {
-                    self.written += n as u64;
-                    let now = self.now;
-                    pool::with_resources(|r| self.connection.handle_sent(now, n, r));
-                    unpark(&mut self.connection, &mut self.parked);
-                }
-                Poll::Pending => break,
-            }
-        }
-        if self.flushed < self.written {
-            ready!(Pin::new(io).poll_flush(cx))?;
-            self.flushed = self.written;
-        }
-        Poll::Ready(Ok(()))
     }
 
     /// Nothing is owed: does to the transport what the closing handshake asks for.
@@ -599,36 +298,39 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Core<S> {
         if sleep.deadline() > at {
             sleep.as_mut().reset(at);
         }
-        while sleep.as_mut().poll(cx).is_ready() {
+        loop {
+            ready!(sleep.as_mut().poll(cx));
             if sleep.deadline() >= at {
                 return Poll::Ready(());
             }
             sleep.as_mut().reset(at);
         }
-        Poll::Pending
     }
 }
 
-impl Held {
-    fn drop_into_pool(self) {
-        if self.buffer.len() == pool::READ {
-            pool::give_back(self.buffer);
+impl<S> super::shared::Progress for Core<S> {
+    type State = (u64, u64, usize, usize, [bool; 3], u64, usize);
+
+    fn progress(&self) -> Self::State {
+        (
+            self.written,
+            self.flushed,
+            self.queued() + self.reserved,
+            self.inbox.len(),
+            [self.closed.is_some(), self.io.is_some(), self.writing],
+            self.connection.pings_answered(),
+            self.reading.as_ref().map_or(0, Reading::progress),
+        )
+    }
+}
+
+impl<S> Drop for Core<S> {
+    /// Gives codecs back, and what they are worth to the budget.
+    fn drop(&mut self) {
+        if self.connection.deflate().is_some() {
+            pool::with_last_resources(|resources| {
+                self.connection.handle_end(resources);
+            });
         }
     }
-}
-
-/// Queues what the sink has parked, if there is room now.
-fn unpark(connection: &mut Connection, parked: &mut Option<Message>) {
-    if let Some(message) = parked.take() {
-        if push(connection, &message) == Level::Full {
-            *parked = Some(message);
-        }
-    }
-}
-
-fn push(connection: &mut Connection, message: &Message) -> Level {
-    pool::with_resources(|resources| match message {
-        Message::Text(text) => connection.send_text(text, resources),
-        Message::Binary(bytes) => connection.send_binary(bytes, resources),
-    })
 }

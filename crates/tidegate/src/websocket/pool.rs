@@ -1,24 +1,52 @@
-//! What the connections of one thread share: read buffers, message buffers, the random source. An idle
-//! connection owns none of it.
+//! What the connections of one thread share: read buffers, message buffers, the random source; and what all
+//! threads share: the codecs and their budget. An idle connection owns none of it.
 
 use crate::OsRandom;
 use std::cell::RefCell;
+use std::sync::LazyLock;
 use tidegate_proto::Resources;
+use tidegate_proto::deflate::CodecPool;
 
 /// Bytes read at once. Cost: one such buffer for each connection that holds octets nobody has asked for.
 pub(super) const READ: usize = 32 << 10;
 /// Most read buffers a thread keeps.
 const MAX_KEPT: usize = 16;
 
+/// Of the whole process: a runtime moves connections between threads, and what one of them was given here
+/// must come back here. Its lock is taken for compressed messages only.
+static CODECS: LazyLock<CodecPool> = LazyLock::new(CodecPool::default);
+
 thread_local! {
-    static RESOURCES: RefCell<Resources> =
-        RefCell::new(Resources::new(Box::new(OsRandom::new())));
+    static RESOURCES: RefCell<Resources> = RefCell::new(resources());
     static BUFFERS: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
+}
+
+fn resources() -> Resources {
+    Resources::sharing(Box::new(OsRandom::new()), &CODECS)
 }
 
 /// Runs `f` with this thread's resources. `f` must not call foreign code, say the transport.
 pub(super) fn with_resources<R>(f: impl FnOnce(&mut Resources) -> R) -> R {
     RESOURCES.with_borrow_mut(f)
+}
+
+/// The same for what may run while the thread ends and its resources are gone.
+pub(super) fn with_last_resources(f: impl FnOnce(&mut Resources)) {
+    let mut f = Some(f);
+    let here = RESOURCES.try_with(|resources| {
+        if let (Ok(mut resources), Some(f)) = (resources.try_borrow_mut(), f.take()) {
+            f(&mut resources);
+        }
+    });
+    if let (Err(_), Some(f)) = (here, f.take()) {
+        f(&mut resources());
+    }
+}
+
+/// Bytes that compression holds in this process, on the async face.
+#[cfg(test)]
+pub(super) fn codecs() -> &'static CodecPool {
+    &CODECS
 }
 
 /// A read buffer of [`READ`] bytes.

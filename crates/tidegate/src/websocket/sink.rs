@@ -16,16 +16,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream for WebSocket<S> {
     type Item = Result<Message, Closed>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let core = &mut self.get_mut().core;
-        if core.told {
-            return Poll::Ready(None);
-        }
-        let received = ready!(core.poll_recv(cx));
-        core.told = received.is_err();
-        Poll::Ready(match received {
-            Err(closed) if closed.clean => None,
-            received => Some(received),
-        })
+        self.get_mut().core.poll_stream(cx)
     }
 }
 

@@ -1,138 +1,74 @@
 //! A WebSocket in two halves: any number of senders and one receiver, each for a task of its own. The lock
 //! between them is held while one of them is polled, never across an await.
 
+use super::access::Access;
 use super::core::Core;
-use super::{PingError, TrySendError};
+use super::shared::{Place, Shared};
+use super::{MessageReader, MessageWriter, Permit, PingError, TrySendError};
 use crate::message::Message;
+use futures_core::Stream;
+use futures_core::stream::FusedStream;
+use futures_sink::Sink;
 use std::fmt;
-use std::future::poll_fn;
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::{Context, Poll, Wake, Waker};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tidegate_proto::{CloseCode, Closed, Level};
+use tidegate_proto::{CloseCode, Closed, Level, MessageKind};
 use tokio::io::{AsyncRead, AsyncWrite};
-
-struct Shared<S> {
-    core: Mutex<Core<S>>,
-    waiters: Arc<Waiters>,
-}
-
-/// The tasks that wait for this connection. Whatever the transport has to say wakes all of them.
-#[derive(Default)]
-struct Waiters(Mutex<List>);
-
-#[derive(Default)]
-struct List {
-    next: u64,
-    wakers: Vec<(u64, Waker)>,
-}
-
-impl Waiters {
-    fn lock(&self) -> MutexGuard<'_, List> {
-        self.0
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
-    fn number(&self) -> u64 {
-        let mut list = self.lock();
-        list.next += 1;
-        list.next
-    }
-
-    fn wait(&self, number: u64, waker: &Waker) {
-        let mut list = self.lock();
-        match list.wakers.iter_mut().find(|(n, _)| *n == number) {
-            Some((_, old)) => old.clone_from(waker),
-            None => list.wakers.push((number, waker.clone())),
-        }
-    }
-
-    fn leave(&self, number: u64) {
-        self.lock().wakers.retain(|(n, _)| *n != number);
-    }
-
-    /// Wakes all but `number`. They stay in the list until they leave it.
-    fn wake_others(&self, number: u64) {
-        let others = self.lock().wakers.clone();
-        for (n, waker) in others {
-            if n != number {
-                waker.wake();
-            }
-        }
-    }
-}
-
-impl Wake for Waiters {
-    fn wake(self: Arc<Self>) {
-        self.wake_others(0); // numbers begin at 1
-    }
-}
-
-/// One future's place among the waiters; it leaves when the future is dropped.
-struct Place<'a>(&'a Waiters, u64);
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.0.leave(self.1);
-    }
-}
-
-impl<S> Shared<S> {
-    fn lock(&self) -> MutexGuard<'_, Core<S>> {
-        self.core
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
-    /// Does something at once, and wakes who may wait for that.
-    fn now<R>(&self, f: impl FnOnce(&mut Core<S>) -> R) -> R {
-        let result = f(&mut self.lock());
-        self.waiters.wake_others(0);
-        result
-    }
-
-    /// Polls `f` on the core until it is ready.
-    async fn poll<R>(&self, mut f: impl FnMut(&mut Core<S>, &mut Context<'_>) -> Poll<R>) -> R {
-        let place = Place(&self.waiters, self.waiters.number());
-        let waker = Waker::from(self.waiters.clone());
-        poll_fn(|cx| {
-            // Before the transport is asked: what it says from now on wakes this task.
-            self.waiters.wait(place.1, cx.waker());
-            let mut core = self.lock();
-            let before = core.progress();
-            let polled = f(&mut core, &mut Context::from_waker(&waker));
-            let changed = core.progress() != before;
-            drop(core);
-            if changed {
-                self.waiters.wake_others(place.1);
-            }
-            polled
-        })
-        .await
-    }
-}
 
 /// The sending half; clones send on the same connection. See [`super::WebSocket`] for what each method does.
 ///
 /// Whoever waits here also reads a little, as [`super::WebSocket::send`] does, but it is the [`Receiver`]
 /// that keeps a connection alive while nothing is sent. When all halves are dropped the transport is.
-pub struct Sender<S>(Arc<Shared<S>>);
+///
+/// As a [`Sink`] each clone has one message of its own that waits for room.
+pub struct Sender<S> {
+    shared: Arc<Shared<Core<S>>>,
+    place: Place,
+    /// A message that the sink has taken and that found no room yet.
+    parked: Option<Message>,
+}
 
-/// The receiving half.
-pub struct Receiver<S>(Arc<Shared<S>>);
+/// The receiving half; also a [`Stream`].
+pub struct Receiver<S> {
+    shared: Arc<Shared<Core<S>>>,
+    place: Place,
+}
 
 pub(super) fn split<S>(core: Core<S>) -> (Sender<S>, Receiver<S>) {
-    let shared = Arc::new(Shared {
-        core: Mutex::new(core),
-        waiters: Arc::default(),
-    });
-    (Sender(shared.clone()), Receiver(shared))
+    let shared = Shared::new(core);
+    let sender = Sender {
+        place: shared.join(),
+        parked: None,
+        shared: shared.clone(),
+    };
+    let receiver = Receiver {
+        place: shared.join(),
+        shared,
+    };
+    (sender, receiver)
 }
 
 impl<S> Clone for Sender<S> {
     fn clone(&self) -> Sender<S> {
-        Sender(self.0.clone())
+        Sender {
+            place: self.shared.join(),
+            parked: None,
+            shared: self.shared.clone(),
+        }
+    }
+}
+
+impl<S> Drop for Sender<S> {
+    fn drop(&mut self) {
+        self.shared.leave(self.place);
+    }
+}
+
+impl<S> Drop for Receiver<S> {
+    fn drop(&mut self) {
+        self.shared.leave(self.place);
     }
 }
 
@@ -143,19 +79,33 @@ impl<S> Sender<S> {
     /// [`TrySendError`] gives the message back.
     pub fn try_send(&self, message: impl Into<Message>) -> Result<Level, TrySendError> {
         let message = message.into();
-        self.0
-            .now(|core| core.enqueue(message))
-            .map_err(TrySendError::from)
+        let queued = self.shared.now(|core| core.enqueue(message));
+        queued.map_err(TrySendError::from)
     }
 
     /// Octets that wait to be written.
     pub fn queued(&self) -> usize {
-        self.0.lock().queued()
+        self.shared.look(Core::queued)
+    }
+
+    /// Neither side has begun to close.
+    pub fn is_open(&self) -> bool {
+        self.shared.look(Core::is_open)
+    }
+
+    /// How the connection ended, once that is known.
+    pub fn closed(&self) -> Option<Closed> {
+        self.shared.look(|core| core.closed().cloned())
+    }
+
+    /// As [`super::WebSocket::rtt`].
+    pub fn rtt(&self) -> Option<Duration> {
+        self.shared.look(Core::rtt)
     }
 
     /// As [`super::WebSocket::abort`].
     pub fn abort(&self) {
-        self.0.now(Core::abort);
+        self.shared.now(Core::abort);
     }
 }
 
@@ -170,9 +120,54 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sender<S> {
     pub async fn send(&self, message: impl Into<Message>) -> Result<(), Closed> {
         let mut message = Some(message.into());
         let mut mark = 0;
-        self.0
+        self.shared
             .poll(|core, cx| core.poll_send(cx, &mut message, &mut mark))
             .await
+    }
+
+    /// As [`super::WebSocket::feed`].
+    ///
+    /// # Errors
+    /// [`Closed`] when the connection ended, or is closing.
+    ///
+    /// # Cancel safety
+    /// Safe: dropped before the message was queued, nothing of it is sent.
+    pub async fn feed(&self, message: impl Into<Message>) -> Result<(), Closed> {
+        let mut message = Some(message.into());
+        self.shared
+            .poll(|core, cx| core.poll_feed(cx, &mut message))
+            .await
+    }
+
+    /// As [`super::WebSocket::reserve`]. What is reserved is kept from the other senders.
+    ///
+    /// # Errors
+    /// [`Closed`] when the connection ended, or is closing.
+    ///
+    /// # Cancel safety
+    /// Safe: dropped before it is ready, nothing is reserved.
+    pub async fn reserve(&self, bytes: usize) -> Result<Permit<'_, S>, Closed> {
+        let access = Access::shared(&self.shared);
+        self.shared
+            .poll(|core, cx| core.poll_reserve(cx, bytes))
+            .await?;
+        Ok(Permit::new(access, bytes))
+    }
+
+    /// As [`super::WebSocket::message_writer`]. Messages of other senders wait until it is finished; their
+    /// `try_send` says that the queue is full.
+    ///
+    /// # Errors
+    /// [`Closed`] when the connection ended, or is closing.
+    ///
+    /// # Cancel safety
+    /// Safe: dropped before it is ready, no message was begun.
+    pub async fn message_writer(&self, kind: MessageKind) -> Result<MessageWriter<'_, S>, Closed> {
+        let access = Access::shared(&self.shared);
+        self.shared
+            .poll(|core, cx| core.poll_begin(cx, kind))
+            .await?;
+        Ok(MessageWriter::new(access, kind))
     }
 
     /// As [`super::WebSocket::flush`].
@@ -184,7 +179,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sender<S> {
     /// Safe: what is queued stays queued.
     pub async fn flush(&self) -> Result<(), Closed> {
         let mut mark = None;
-        self.0.poll(|core, cx| core.poll_flush(cx, &mut mark)).await
+        self.shared
+            .poll(|core, cx| core.poll_flush(cx, &mut mark))
+            .await
     }
 
     /// As [`super::WebSocket::writable`].
@@ -195,7 +192,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sender<S> {
     /// # Cancel safety
     /// Safe: it changes nothing that a later call would miss.
     pub async fn writable(&self) -> Result<(), Closed> {
-        self.0.poll(Core::poll_writable).await
+        self.shared.poll(Core::poll_writable).await
     }
 
     /// As [`super::WebSocket::ping`].
@@ -208,7 +205,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sender<S> {
     pub async fn ping(&self) -> Result<Duration, PingError> {
         let mut number = None;
         let rtt = self
-            .0
+            .shared
             .poll(|core, cx| core.poll_ping(cx, &mut number))
             .await;
         rtt.map_err(PingError::Closed)?.ok_or(PingError::Unread)
@@ -219,8 +216,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sender<S> {
     /// # Cancel safety
     /// Safe: once polled the Close is queued; call it again, or receive, to see it through.
     pub async fn close(&self, code: CloseCode, reason: &str) -> Closed {
-        self.0.now(|core| core.start_close(code, reason));
-        self.0.poll(Core::poll_finished).await
+        self.shared.now(|core| core.start_close(code, reason));
+        self.shared.poll(Core::poll_finished).await
     }
 }
 
@@ -233,7 +230,94 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Receiver<S> {
     /// # Cancel safety
     /// Safe: no message is lost and no octet skipped, wherever the future is dropped.
     pub async fn recv(&mut self) -> Result<Message, Closed> {
-        self.0.poll(Core::poll_recv).await
+        std::future::poll_fn(|cx| self.shared.poll_at(self.place, cx, Core::poll_recv)).await
+    }
+
+    /// As [`super::WebSocket::next_message`].
+    ///
+    /// # Errors
+    /// [`Closed`] once the connection has ended; from then on always.
+    ///
+    /// # Cancel safety
+    /// Safe: dropped before it is ready, the message is still the next one.
+    pub async fn next_message(&mut self) -> Result<MessageReader<'_, S>, Closed> {
+        let kind = self.shared.poll(Core::poll_next_message).await?;
+        Ok(MessageReader::new(Access::shared(&self.shared), kind))
+    }
+}
+
+impl<S> Receiver<S> {
+    /// How the connection ended, once that is known.
+    pub fn closed(&self) -> Option<Closed> {
+        self.shared.look(|core| core.closed().cloned())
+    }
+}
+
+/// As the stream of a whole [`super::WebSocket`].
+impl<S: AsyncRead + AsyncWrite + Unpin> Stream for Receiver<S> {
+    type Item = Result<Message, Closed>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.shared.poll_at(self.place, cx, Core::poll_stream)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> FusedStream for Receiver<S> {
+    fn is_terminated(&self) -> bool {
+        self.shared.look(|core| core.told)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Sender<S> {
+    /// Queues the message that the sink has parked.
+    fn poll_parked(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Closed>> {
+        if self.parked.is_none() {
+            return Poll::Ready(Ok(()));
+        }
+        let parked = &mut self.parked;
+        self.shared
+            .poll_at(self.place, cx, |core, cx| core.poll_feed(cx, parked))
+    }
+}
+
+/// Messages to send. Ready means that the queue is below its marks; `close` closes with 1000, for all halves.
+impl<S: AsyncRead + AsyncWrite + Unpin> Sink<Message> for Sender<S> {
+    type Error = Closed;
+
+    fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Closed>> {
+        let this = self.get_mut();
+        ready!(this.poll_parked(cx))?;
+        this.shared.poll_at(this.place, cx, Core::poll_writable)
+    }
+
+    fn start_send(self: Pin<&mut Self>, message: Message) -> Result<(), Closed> {
+        let this = self.get_mut();
+        match this.try_send(message) {
+            Ok(_) => Ok(()),
+            Err(TrySendError::Full(message)) if this.parked.is_none() => {
+                this.parked = Some(message);
+                Ok(())
+            }
+            Err(_) => Err(this.shared.look(Core::reason)),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Closed>> {
+        let this = self.get_mut();
+        ready!(this.poll_parked(cx))?;
+        this.shared
+            .poll_at(this.place, cx, |core, cx| core.poll_flush(cx, &mut None))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Closed>> {
+        let this = self.get_mut();
+        if this.is_open() {
+            ready!(this.poll_parked(cx))?;
+            this.shared
+                .now(|core| core.start_close(CloseCode::NORMAL, ""));
+        }
+        let closed = ready!(this.shared.poll_at(this.place, cx, Core::poll_finished));
+        Poll::Ready(if closed.clean { Ok(()) } else { Err(closed) })
     }
 }
 
