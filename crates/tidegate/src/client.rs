@@ -11,6 +11,8 @@ mod http1;
 mod http2;
 mod open;
 mod request;
+#[cfg(feature = "http2")]
+mod settings;
 mod stream;
 mod url;
 

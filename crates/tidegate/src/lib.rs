@@ -87,6 +87,8 @@ pub mod error;
 mod message;
 mod random;
 #[cfg(feature = "tokio")]
+pub mod reconnect;
+#[cfg(feature = "tokio")]
 pub mod server;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -114,6 +116,8 @@ pub use error::TlsError;
 #[cfg(feature = "tokio")]
 pub use message::{Message, Text};
 pub use random::OsRandom;
+#[cfg(feature = "tokio")]
+pub use reconnect::Reconnect;
 #[cfg(feature = "tokio")]
 pub use server::{AcceptError, Acceptor, accept};
 #[doc(inline)]

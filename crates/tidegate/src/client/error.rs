@@ -7,7 +7,7 @@ use std::io;
 use std::time::Duration;
 use tidegate_proto::deflate::BadAnswer;
 use tidegate_proto::handshake::Fields;
-use tidegate_proto::handshake::client::{HandshakeError, RequestError};
+use tidegate_proto::handshake::client::{self, HandshakeError, RequestError};
 
 /// What connecting was at, in the order in which the stages come.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -104,6 +104,14 @@ pub struct Refused {
 }
 
 impl Refused {
+    pub(crate) fn new(refused: client::Refused, body: Vec<u8>) -> Refused {
+        Refused {
+            status: refused.status,
+            headers: refused.headers,
+            body,
+        }
+    }
+
     /// The server's wish to be left alone for so long: `Retry-After` in seconds (RFC 9110 §10.2.3). Its other
     /// form, a date, is not read.
     pub fn retry_after(&self) -> Option<Duration> {

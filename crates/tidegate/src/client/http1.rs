@@ -73,11 +73,7 @@ pub(crate) async fn read_refusal<S: AsyncRead + Unpin>(
     };
     let _ = timeout_at(until, read).await; // what came until then is what there is
     body.truncate(most);
-    Refused {
-        status: refused.status,
-        headers: refused.headers,
-        body,
-    }
+    Refused::new(refused, body)
 }
 
 /// Most bytes of a refusal's body that are kept.

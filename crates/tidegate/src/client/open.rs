@@ -128,13 +128,15 @@ impl Client {
             alpn: Alpn::Http1,
         };
         let dialed = self.dialer.dial(place, &self.head, deadline).await?;
-        self.upgrade_dialed(dialed, handshake, deadline).await
+        self.upgrade_dialed(dialed, target.secure, handshake, deadline)
+            .await
     }
 
     /// The handshake over HTTP/1.1 on a way that is open.
     pub(super) async fn upgrade_dialed(
         &self,
         dialed: Dialed,
+        secure: bool,
         handshake: ClientHandshake,
         deadline: &Deadline,
     ) -> Result<Opened<ClientStream>, ConnectError> {
@@ -145,7 +147,7 @@ impl Client {
         } = dialed;
         let (remote, tls) = (link.tcp().peer_addr().ok(), link.tls_text());
         let mut opened = self
-            .upgrade(ClientStream::own(link), handshake, deadline)
+            .upgrade(ClientStream::own(link, secure), handshake, deadline)
             .await?;
         let http = opened.established.timings.http;
         opened.established = Established {

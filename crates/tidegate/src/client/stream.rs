@@ -15,14 +15,18 @@ pub struct ClientStream(Kind);
 
 #[derive(Debug)]
 enum Kind {
-    Own(Link),
+    Own {
+        link: Link,
+        secure: bool,
+    },
     #[cfg(feature = "http2")]
     Http2(Box<super::http2::Stream>),
 }
 
 impl ClientStream {
-    pub(crate) fn own(link: Link) -> ClientStream {
-        ClientStream(Kind::Own(link))
+    /// `secure`: it is encrypted to the server, not only to a proxy.
+    pub(crate) fn own(link: Link, secure: bool) -> ClientStream {
+        ClientStream(Kind::Own { link, secure })
     }
 
     #[cfg(feature = "http2")]
@@ -34,7 +38,7 @@ impl ClientStream {
     /// its own.
     pub fn tcp(&self) -> Option<&TcpStream> {
         match &self.0 {
-            Kind::Own(link) => Some(link.tcp()),
+            Kind::Own { link, .. } => Some(link.tcp()),
             #[cfg(feature = "http2")]
             Kind::Http2(_) => None,
         }
@@ -43,7 +47,7 @@ impl ClientStream {
     /// The address of the server, or of the proxy.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         match &self.0 {
-            Kind::Own(link) => link.tcp().peer_addr(),
+            Kind::Own { link, .. } => link.tcp().peer_addr(),
             #[cfg(feature = "http2")]
             Kind::Http2(stream) => Ok(stream.route().peer),
         }
@@ -52,7 +56,7 @@ impl ClientStream {
     /// Our own address.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         match &self.0 {
-            Kind::Own(link) => link.tcp().local_addr(),
+            Kind::Own { link, .. } => link.tcp().local_addr(),
             #[cfg(feature = "http2")]
             Kind::Http2(stream) => Ok(stream.route().local),
         }
@@ -61,9 +65,7 @@ impl ClientStream {
     /// It is encrypted, all the way to the server.
     pub fn is_secure(&self) -> bool {
         match &self.0 {
-            Kind::Own(Link::Tcp(_)) => false,
-            #[cfg(feature = "tls")]
-            Kind::Own(Link::Tls(_)) => true,
+            Kind::Own { secure, .. } => *secure,
             #[cfg(feature = "http2")]
             Kind::Http2(stream) => stream.route().secure,
         }
@@ -71,14 +73,14 @@ impl ClientStream {
 
     /// It is a stream of an HTTP/2 connection (RFC 8441).
     pub fn is_http2(&self) -> bool {
-        !matches!(self.0, Kind::Own(_))
+        !matches!(self.0, Kind::Own { .. })
     }
 }
 
 macro_rules! on {
     ($self:expr, $io:ident => $call:expr) => {
         match &mut $self.get_mut().0 {
-            Kind::Own(link) => {
+            Kind::Own { link, .. } => {
                 let $io = Pin::new(link);
                 $call
             }
@@ -120,7 +122,7 @@ impl AsyncWrite for ClientStream {
 
     fn is_write_vectored(&self) -> bool {
         match &self.0 {
-            Kind::Own(link) => link.is_write_vectored(),
+            Kind::Own { link, .. } => link.is_write_vectored(),
             #[cfg(feature = "http2")]
             Kind::Http2(_) => false,
         }

@@ -186,13 +186,14 @@ mod tests {
             let (_, after, answers) = row.expect("only what was given is tried");
             log.borrow_mut()
                 .push((start.elapsed().as_millis(), format!("try {}", address.ip())));
-            let mut attempt = Attempt {
+            let attempt = Attempt {
                 log: log.clone(),
                 start,
                 address,
                 done: false,
             };
             async move {
+                let mut attempt = attempt; // the whole of it, not the flag alone
                 sleep(Duration::from_millis(after)).await;
                 attempt.done = true;
                 match answers {
