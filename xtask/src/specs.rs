@@ -40,7 +40,13 @@ fn faults(row: &Row) -> Vec<String> {
         .tests
         .iter()
         .filter_map(|test| place::test(root, test).err());
+    let change = row
+        .change
+        .as_ref()
+        .zip(row.code.as_ref())
+        .and_then(|((was, _), code)| place::line(root, code, was).err());
     code.chain(tests)
+        .chain(change)
         .map(|why| format!("{}: {why}", row.place))
         .collect()
 }

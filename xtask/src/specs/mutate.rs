@@ -31,10 +31,14 @@ pub(super) fn job(rows: &[Row], words: &[&str]) -> Result<()> {
     let minutes: u64 = minutes.map_or(Ok(15), |text| text.parse())?;
     let deadline = Instant::now() + Duration::from_secs(60 * minutes);
     let bench = Bench::set_up()?;
-    let mut items: BTreeMap<&str, Vec<&Row>> = BTreeMap::new();
+    // Rows of one item are asked together, and those that say how they break, each with its likes.
+    let mut items: BTreeMap<Item<'_>, Vec<&Row>> = BTreeMap::new();
     for row in rows.iter().filter(|row| row.exception.is_none()) {
         if let Some(code) = row.code.as_deref().filter(|code| code.starts_with(PROTO)) {
-            items.entry(code).or_default().push(row);
+            items
+                .entry((code, row.change.as_ref()))
+                .or_default()
+                .push(row);
         }
     }
     let kept = tree::root().join("specs/mutation.txt");
@@ -49,12 +53,12 @@ pub(super) fn job(rows: &[Row], words: &[&str]) -> Result<()> {
     items.retain(|_, rows| !rows.is_empty());
     // In an order that has nothing to do with where things stand: when time is up, it was a sample.
     let mut items: Vec<_> = items.into_iter().collect();
-    items.sort_by_key(|(code, _)| {
+    items.sort_by_key(|((code, _), _)| {
         code.bytes()
             .fold(7u32, |hash, byte| hash.wrapping_mul(31) ^ u32::from(byte))
     });
-    for (code, rows_of_it) in &items {
-        bench.judge(code, rows_of_it, deadline, &mut verdicts)?;
+    for (item, rows_of_it) in &items {
+        bench.judge(*item, rows_of_it, deadline, &mut verdicts)?;
         fs::write(&kept, report(rows, &verdicts, minutes))?;
     }
     bench.restore()?;
@@ -62,6 +66,9 @@ pub(super) fn job(rows: &[Row], words: &[&str]) -> Result<()> {
     println!("{}", report.lines().take(6).collect::<Vec<_>>().join("\n"));
     Ok(())
 }
+
+/// The code that rows point to, and the change they ask for.
+type Item<'r> = (&'r str, Option<&'r (String, String)>);
 
 const PROTO: &str = "crates/tidegate-proto/";
 
@@ -73,7 +80,11 @@ fn known<'r>(rows: &'r [Row], before: &str) -> BTreeMap<&'r str, Verdict> {
         let row = rows
             .iter()
             .find(|row| pair[0] == format!("bites  {}", title(row)));
-        if let Some(row) = row {
+        let same = |row: &&Row| {
+            let asked = row.change.as_ref().map(told);
+            asked.is_none_or(|asked| asked == pair[1].trim())
+        };
+        if let Some(row) = row.filter(same) {
             known.insert(
                 row.place.as_str(),
                 Verdict::Bites(pair[1].trim().to_owned()),
@@ -132,17 +143,20 @@ impl Bench {
     /// Changes `code` until a test of each of `rows` has failed.
     fn judge<'r>(
         &self,
-        code: &str,
+        (code, asked): Item<'_>,
         rows: &[&'r Row],
         deadline: Instant,
         verdicts: &mut BTreeMap<&'r str, Verdict>,
     ) -> Result<()> {
         let (path, _) = place::split(code)?;
         let original = fs::read_to_string(tree::root().join(path))?;
-        let range = place::code(tree::root(), code)?;
+        let all = match asked {
+            Some(asked) => vec![own_change(&original, code, asked)?],
+            None => changes(&original, place::code(tree::root(), code)?, rows),
+        };
         let mut open: Vec<&Row> = rows.to_vec();
         let mut tried = 0;
-        for change in changes(&original, range, rows) {
+        for change in all {
             if open.is_empty() || tried == MOST_CHANGES || Instant::now() > deadline {
                 break;
             }
@@ -176,7 +190,7 @@ impl Bench {
             };
             verdicts.insert(&row.place, verdict);
         }
-        println!("{code}: {tried} changes");
+        println!("{code}: {tried} changes, {} rows", rows.len());
         Ok(())
     }
 
@@ -218,7 +232,14 @@ impl Bench {
         let finished = sh::quiet(&mut command)?;
         Ok(match finished.ok {
             true => Ran::Passed,
-            false if finished.output.contains("could not compile") => Ran::Unbuilt,
+            false if finished.output.contains("could not compile") => {
+                let why = finished
+                    .output
+                    .lines()
+                    .find(|line| line.starts_with("error"));
+                println!("  does not build: {}", why.unwrap_or_default());
+                Ran::Unbuilt
+            }
             false => Ran::Failed,
         })
     }
@@ -288,6 +309,26 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 struct Change {
     says: String,
     text: String,
+}
+
+/// How a change is told in the report.
+fn told((was, becomes): &(String, String)) -> String {
+    let becomes = match becomes.is_empty() {
+        true => "// gone",
+        false => becomes,
+    };
+    format!("`{}` becomes `{}`", flat(was), flat(becomes))
+}
+
+/// The change that a row asks for.
+fn own_change(original: &str, code: &str, asked: &(String, String)) -> Result<Change> {
+    let at = place::line(tree::root(), code, &asked.0)?;
+    let mut lines: Vec<String> = original.lines().map(str::to_owned).collect();
+    lines[at] = lines[at].replacen(&asked.0, &asked.1, 1);
+    Ok(Change {
+        says: told(asked),
+        text: lines.join("\n") + "\n",
+    })
 }
 
 /// Changes within `range`. First those that take something out, and of all those that stand just below a citation

@@ -15,6 +15,19 @@ pub(crate) fn code(root: &Path, place: &str) -> Found<Range<usize>> {
     find(&lines, item).ok_or_else(|| format!("{path} has no {item}"))
 }
 
+/// The only line of `path::item` that holds `part`, counted from 0.
+pub(crate) fn line(root: &Path, place: &str, part: &str) -> Found<usize> {
+    let (path, _) = split(place)?;
+    let text = fs::read_to_string(root.join(path)).map_err(|error| format!("{path}: {error}"))?;
+    let lines: Vec<&str> = text.lines().collect();
+    let mut found = code(root, place)?.filter(|at| lines[*at].contains(part));
+    match (found.next(), found.next()) {
+        (Some(at), None) => Ok(at),
+        (None, _) => Err(format!("{place} has no line with `{part}`")),
+        _ => Err(format!("{place} has several lines with `{part}`")),
+    }
+}
+
 /// Whether a test exists: `path::name`, or `file.txt: case`.
 pub(crate) fn test(root: &Path, place: &str) -> Found<()> {
     if let Some((file, name)) = case(place) {
@@ -64,17 +77,16 @@ fn find(lines: &[&str], item: &str) -> Option<Range<usize>> {
         let at = lines.iter().position(|line| declares(line, item))?;
         return Some(at..end(lines, at));
     };
-    let blocks = lines
-        .iter()
-        .enumerate()
-        .filter(|(_, line)| opens(line, owner));
-    blocks.map(|(at, _)| at..end(lines, at)).find_map(|block| {
-        let inside = block
-            .clone()
-            .skip(1)
-            .find(|&at| declares(lines[at], member) || holds(lines[at], member))?;
-        Some(inside..end(lines, inside))
-    })
+    let inside = |test: &dyn Fn(&str) -> bool| {
+        let blocks = (0..lines.len()).filter(|&at| opens(lines[at], owner));
+        let mut members = blocks.flat_map(|at| (at..end(lines, at)).skip(1));
+        members.find(|&at| test(lines[at]))
+    };
+    // A field may have the name of a function, which then is what is meant.
+    let function = |line: &str| line.contains("fn ") && declares(line, member);
+    let any = |line: &str| declares(line, member) || holds(line, member);
+    let at = inside(&function).or_else(|| inside(&any))?;
+    Some(at..end(lines, at))
 }
 
 /// A line at the margin that begins an `impl`, `struct`, `enum` or `trait` of that name.
@@ -176,6 +188,12 @@ pub enum Kind {
     Two { a: u8 },
 }
 fn read_on() {
+}
+struct Request {
+    path: String,
+}
+impl Request {
+    fn path() {}
 }";
 
     #[test]
@@ -191,6 +209,7 @@ fn read_on() {
             ("Kind::Three", None),
             ("read_on", Some(17..19)),
             ("read_o", None),
+            ("Request::path", Some(23..24)),
         ];
         for (item, expected) in rows {
             assert_eq!(find(&lines, item), expected, "{item}");

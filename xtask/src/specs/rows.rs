@@ -20,6 +20,9 @@ pub(crate) struct Row {
     pub(crate) code: Option<String>,
     /// `path::test_name`, or `file.txt: name of a case`; all of them.
     pub(crate) tests: Vec<String>,
+    /// What to change in the code so that the row must bite, where a change of any kind would show less: a part of
+    /// one of its lines, and what it becomes.
+    pub(crate) change: Option<(String, String)>,
     /// Why there is no code or no test.
     pub(crate) exception: Option<String>,
 }
@@ -73,6 +76,7 @@ fn empty(rfc: &str, place: String) -> Row {
         says: String::new(),
         code: None,
         tests: Vec::new(),
+        change: None,
         exception: None,
     }
 }
@@ -85,6 +89,7 @@ fn fill(row: &mut Row, line: &str) -> std::result::Result<(), String> {
         "says" => row.says = string(value)?,
         "code" => row.code = Some(string(value)?),
         "exception" => row.exception = Some(string(value)?),
+        "change" => row.change = Some(change(value)?),
         "test" => row.tests.push(string(value)?),
         "tests" => {
             let list = value
@@ -110,6 +115,20 @@ fn string(value: &str) -> std::result::Result<String, String> {
     }
 }
 
+/// `'what stands there ==> what it becomes'`, in single quotes, for code has double ones.
+fn change(value: &str) -> std::result::Result<(String, String), String> {
+    let inner = value
+        .strip_prefix('\'')
+        .and_then(|rest| rest.strip_suffix('\''));
+    let both = inner.and_then(|text| text.split_once(" ==>"));
+    match both {
+        Some((was, becomes)) if !inner.unwrap_or_default().contains('\'') => {
+            Ok((was.to_owned(), becomes.trim_start().to_owned()))
+        }
+        _ => Err(format!("{value} is no 'before ==> after'")),
+    }
+}
+
 fn complete(row: &Row) -> std::result::Result<(), String> {
     if row.section.is_empty() || row.says.is_empty() || !LEVELS.contains(&row.level.as_str()) {
         return Err(
@@ -129,6 +148,15 @@ mod tests {
     use super::parse;
 
     const ROW: &str = "[[row]]\nsection = \"5.2\"\nlevel = \"MUST\"\nsays = \"a\"\n";
+
+    #[test]
+    fn a_row_may_say_how_to_break_it() {
+        let good = format!("{ROW}code = \"a::b\"\ntest = \"c::d\"\nchange = 'f(\"x\"); ==> '\n");
+        let rows = parse("rfc0", &good).unwrap();
+        let expected = ("f(\"x\");".to_owned(), String::new());
+        assert_eq!(rows[0].change, Some(expected));
+        assert!(parse("rfc0", &good.replace("==>", "->")).is_err());
+    }
 
     #[test]
     fn a_row_has_code_and_test_or_an_exception() {

@@ -1,7 +1,7 @@
 //! Compressed connections: the RFC's own examples, odd and hostile payloads, contexts, budgets, broadcasts.
 
 use super::*;
-use crate::deflate::testing::{Words, bomb};
+use crate::deflate::testing::{Words, bomb, inflate_strictly};
 use crate::deflate::{
     CodecKey, Compressor, Deflate, DeflateConfig, Negotiated, accept, judge, offer,
 };
@@ -544,6 +544,34 @@ impl IntoConfig for Deflate {
             deflate: self.into(),
             ..Config::default()
         }
+    }
+}
+
+#[test]
+fn nobody_refers_further_back_than_was_agreed() {
+    let mut words = Words::new(6);
+    let far = [words.noise(900), words.noise(3_000)];
+    let message = [&far[0][..], &far[1], &far[0]].concat();
+    for (role, server_max_window_bits, client_max_window_bits) in
+        [(Role::Server, 9, 15), (Role::Client, 15, 9)]
+    {
+        let agreed = Negotiated {
+            server_max_window_bits,
+            client_max_window_bits,
+            ..Negotiated::default()
+        };
+        let mut config = config(DEDICATED);
+        config.deflate.level = 6;
+        let mut harness = compressed(role, agreed, config);
+        let sender = &mut harness.connection;
+        sender.send_binary(&message, &mut harness.resources);
+        harness.flush(at(0));
+        let (header, len) = FrameHeader::parse(&harness.written).unwrap().unwrap();
+        assert!(header.rsv1);
+        let mut stream = harness.written.split_off(len);
+        apply_mask(header.mask.unwrap_or_default(), &mut stream);
+        stream.extend([0x00, 0x00, 0xFF, 0xFF]);
+        assert!(inflate_strictly(&stream, 9) == message, "{role:?}");
     }
 }
 
