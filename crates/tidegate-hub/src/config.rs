@@ -1,7 +1,16 @@
-//! What the hub allows: the table of namespaces, the limits and the waits. It never changes while the hub runs.
+//! What the hub allows: the table of namespaces, the tokens it trusts, the limits and the waits. It is a
+//! value: to change it while the hub runs, give [`crate::Hub::reconfigure`] another one.
+
+mod namespace;
+
+pub use namespace::{
+    Delivery, JoinLeave, Namespace, Namespaces, PresenceBy, Rate, RecoveryMode, Slow, Who,
+};
 
 use crate::reply::ClientError;
+use crate::token::TokenKeys;
 use crate::topic::TopicName;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use tidegate_proto::{Config, Limits, Timeouts};
@@ -11,11 +20,24 @@ use tidegate_proto::{Config, Limits, Timeouts};
 pub struct HubConfig {
     /// Whether clients may connect without a token, as a user with an empty name. Default: no.
     ///
-    /// With it on (development mode) a token is accepted and **not looked at**, and the `data` of the
-    /// connect command becomes the client's `conn_info`, unverified: anyone may call himself anything.
-    /// With it off nobody can connect yet, because tokens are not verified yet: a connect with a token is
-    /// closed with 3500, one without is answered error 101.
+    /// Without it a connect without a token is answered error 101.
     pub anonymous: bool,
+    /// Development mode: the `data` of an anonymous client's connect command become its `conn_info`,
+    /// unverified, so anyone may call himself anything; and where there are no [`HubConfig::tokens`] a
+    /// token is accepted and **not looked at**. Default: no.
+    pub dev: bool,
+    /// What connection tokens are verified with. With `None` a connect with a token is closed with 3500.
+    /// Default: `None`.
+    pub tokens: Option<TokenKeys>,
+    /// What subscription tokens are verified with, if not with [`HubConfig::tokens`]. Default: `None`.
+    pub subscription_tokens: Option<TokenKeys>,
+    /// Called, on a worker's thread, with the `kid` of a token for which a key set that comes from
+    /// elsewhere ([`TokenKeys::fetched`]) has no key. It must not block: let it wake whoever fetches.
+    /// Meanwhile the client gets error 100, which is temporary. Default: `None`.
+    pub unknown_key: Option<UnknownKey>,
+    /// Every user is subscribed by the server to a channel of its own in this namespace (`""` for none):
+    /// `namespace:#user`. Default: `None`.
+    pub personal: Option<String>,
     /// What the connect result says in `node`. Default: `tidegate`.
     pub node: String,
     /// What the connect result says in `version`. Default: this crate's version.
@@ -30,6 +52,14 @@ pub struct HubConfig {
     pub pong: Duration,
     /// How long a client may take from the handshake to its connect command; then 3502. Default: 15 s.
     pub connect: Duration,
+    /// How long a connection or subscription lives on after its token has expired, so that a refresh that
+    /// is under way arrives in time. Then 3005, or unsubscribe 2501. Default: 25 s.
+    pub expired_grace: Duration,
+    /// A client whose outbox is above the high mark and that takes not a byte for so long is closed with
+    /// 3008. Default: 10 s.
+    pub no_progress: Duration,
+    /// How often one client may send commands; beyond it error 111. Default: no limit but the guard's.
+    pub command_rate: Option<Rate>,
     /// Limits and timeouts of the WebSocket connections. Default: messages of 64 KiB, and no WebSocket
     /// pings, because the hub's protocol has its own.
     pub connection: Arc<Config>,
@@ -39,6 +69,11 @@ impl Default for HubConfig {
     fn default() -> HubConfig {
         HubConfig {
             anonymous: false,
+            dev: false,
+            tokens: None,
+            subscription_tokens: None,
+            unknown_key: None,
+            personal: None,
             node: "tidegate".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             namespaces: Namespaces::default(),
@@ -46,6 +81,9 @@ impl Default for HubConfig {
             ping: Duration::from_secs(25),
             pong: Duration::from_secs(10),
             connect: Duration::from_secs(15),
+            expired_grace: Duration::from_secs(25),
+            no_progress: Duration::from_secs(10),
+            command_rate: None,
             connection: Arc::new(Config {
                 limits: Limits::hub(),
                 timeouts: Timeouts {
@@ -68,59 +106,110 @@ impl HubConfig {
     /// | `game:*`   | none    | no       | yes                      | yes                |
     /// | no `:`     | 100     | yes      | yes                      | yes                |
     pub fn dev() -> HubConfig {
-        let open = ChannelOptions::open();
+        let open = Namespace::open();
         let mut namespaces = Namespaces::new(open.clone());
         namespaces.set(
             "market",
-            ChannelOptions {
+            Namespace {
                 history_size: 300,
                 presence: false,
-                join_leave: false,
-                client_publish: false,
-                client_presence: false,
+                join_leave: JoinLeave::Off,
+                publish: Who::Nobody,
+                see_presence: Who::Nobody,
                 ..open.clone()
             },
         );
         namespaces.set("chat", open.clone());
         namespaces.set(
             "game",
-            ChannelOptions {
+            Namespace {
                 history_size: 0,
-                recover: false,
-                client_history: false,
+                recovery: RecoveryMode::Off,
+                read_history: Who::Nobody,
                 ..open
             },
         );
         HubConfig {
             anonymous: true,
+            dev: true,
             namespaces,
             ..HubConfig::default()
         }
     }
 
-    /// The options of a channel if a client may use it in this way.
+    /// The options of a channel if an anonymous client that is not subscribed may use it in this way.
     ///
     /// The HTTP routes ask here too, so that both doors have the same lock.
     ///
     /// # Errors
     /// 102 unknown channel (the namespace is not in the table), 103 permission denied, 108 not available
     /// (the channel keeps no history, or no presence).
-    pub fn allow(&self, topic: &TopicName, access: Access) -> Result<&ChannelOptions, ClientError> {
+    pub fn allow(&self, topic: &TopicName, access: Access) -> Result<&Namespace, ClientError> {
+        self.allow_client(topic, access, "", false)
+    }
+
+    /// The options of a channel if a client of this user (empty: anonymous), which is subscribed to it or
+    /// not, may use it in this way. A subscription token is not looked at here.
+    ///
+    /// # Errors
+    /// As [`HubConfig::allow`].
+    pub fn allow_client(
+        &self,
+        topic: &TopicName,
+        access: Access,
+        user: &str,
+        subscribed: bool,
+    ) -> Result<&Namespace, ClientError> {
         let options = self
             .namespaces
             .options(topic)
             .ok_or(ClientError::UNKNOWN_CHANNEL)?;
-        let (allowed, available) = match access {
-            Access::Subscribe => (options.client_subscribe, true),
-            Access::Publish => (options.client_publish, true),
-            Access::History => (options.client_history, options.history_size > 0),
-            Access::Presence => (options.client_presence, options.presence),
+        let (who, available) = match access {
+            Access::Subscribe => (options.subscribe, true),
+            Access::Publish => (options.publish, true),
+            Access::History => (options.read_history, options.has_history()),
+            Access::Presence => (options.see_presence, options.presence),
         };
-        match (available, allowed) {
+        let named = match who {
+            Who::Nobody => false,
+            Who::Subscribers => subscribed,
+            Who::Users => !user.is_empty(),
+            Who::Everyone => true,
+        };
+        // What is whispered to some must not be heard, or said, by others. A subscriber was let in.
+        let open = access != Access::Subscribe || !topic.is_private();
+        let inside = subscribed || (topic.admits(user) && open);
+        match (available, named && inside) {
             (false, _) => Err(ClientError::NOT_AVAILABLE),
             (true, false) => Err(ClientError::PERMISSION_DENIED),
             (true, true) => Ok(options),
         }
+    }
+
+    /// What subscription tokens are verified with.
+    pub(crate) fn subscription_keys(&self) -> Option<&TokenKeys> {
+        self.subscription_tokens.as_ref().or(self.tokens.as_ref())
+    }
+}
+
+/// See [`HubConfig::unknown_key`].
+#[derive(Clone)]
+pub struct UnknownKey(Arc<dyn Fn(&str) + Send + Sync>);
+
+impl UnknownKey {
+    /// Calls `hook` with the `kid` that no key has.
+    pub fn new(hook: impl Fn(&str) + Send + Sync + 'static) -> UnknownKey {
+        UnknownKey(Arc::new(hook))
+    }
+
+    pub(crate) fn call(&self, kid: &str) {
+        (self.0)(kid);
+    }
+}
+
+impl fmt::Debug for UnknownKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("UnknownKey")
     }
 }
 
@@ -135,92 +224,6 @@ pub enum Access {
     History,
     /// See who is there.
     Presence,
-}
-
-/// What a channel keeps and what clients may do with it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ChannelOptions {
-    /// Most publications kept; zero keeps none, and such publications carry no offset.
-    pub history_size: usize,
-    /// How long a publication is kept.
-    pub history_ttl: Duration,
-    /// Whether a subscriber that comes back gets what it missed. Needs history.
-    pub recover: bool,
-    /// Whether it is known who is subscribed.
-    pub presence: bool,
-    /// Whether subscribers are told who comes and goes.
-    pub join_leave: bool,
-    /// Whether clients may subscribe.
-    pub client_subscribe: bool,
-    /// Whether clients may publish; they need not be subscribed.
-    pub client_publish: bool,
-    /// Whether clients, and anyone by HTTP, may read the history.
-    pub client_history: bool,
-    /// Whether clients may see who is there.
-    pub client_presence: bool,
-}
-
-impl ChannelOptions {
-    /// Everything on: 100 publications for 10 minutes, recovery, presence, join and leave.
-    pub fn open() -> ChannelOptions {
-        ChannelOptions {
-            history_size: 100,
-            history_ttl: Duration::from_secs(600),
-            recover: true,
-            presence: true,
-            join_leave: true,
-            client_subscribe: true,
-            client_publish: true,
-            client_history: true,
-            client_presence: true,
-        }
-    }
-
-    /// Whether its publications have offsets.
-    pub fn has_history(&self) -> bool {
-        self.history_size > 0
-    }
-
-    /// Whether its subscribers can recover.
-    pub fn recovers(&self) -> bool {
-        self.recover && self.has_history()
-    }
-}
-
-/// Options by namespace: the part of a channel's name before its first `:`.
-#[derive(Clone, Debug, Default)]
-pub struct Namespaces {
-    plain: Option<ChannelOptions>,
-    named: Vec<(String, ChannelOptions)>,
-}
-
-impl Namespaces {
-    /// A table whose channels without a namespace have these options. An empty table
-    /// ([`Namespaces::default`]) knows no channel at all.
-    pub fn new(plain: ChannelOptions) -> Namespaces {
-        Namespaces {
-            plain: Some(plain),
-            named: Vec::new(),
-        }
-    }
-
-    /// Adds a namespace, or replaces it.
-    pub fn set(&mut self, name: &str, options: ChannelOptions) {
-        self.named.retain(|(known, _)| known != name);
-        self.named.push((name.to_owned(), options));
-    }
-
-    /// The options of a channel; `None` if its namespace is not in the table.
-    pub fn options(&self, topic: &TopicName) -> Option<&ChannelOptions> {
-        match topic.namespace() {
-            None => self.plain.as_ref(),
-            Some(wanted) => self
-                .named
-                .iter()
-                .find(|(name, _)| name == wanted)
-                .map(|(_, options)| options),
-        }
-    }
 }
 
 /// Counts and sizes of the hub, beyond those of a connection.
@@ -250,6 +253,15 @@ pub struct HubLimits {
     /// Longest presence list in bytes; beyond it presence is answered error 106, while the counts stay
     /// available. Default: 512 KiB.
     pub presence: usize,
+    /// Most keys of one channel whose newest value waits on a worker for a conflating subscriber; then the
+    /// oldest goes, and counts as skipped. Default: 4,096.
+    pub keys: usize,
+    /// Most idempotency keys that one worker remembers; then the oldest goes. Default: 65,536.
+    pub idempotency_keys: usize,
+    /// How long an idempotency key is remembered. Default: 5 minutes.
+    pub idempotency_ttl: Duration,
+    /// Most revocations in force; then the oldest goes. Default: 16,384.
+    pub revocations: usize,
 }
 
 impl Default for HubLimits {
@@ -264,6 +276,10 @@ impl Default for HubLimits {
             streams: 262_144,
             remember: Duration::from_secs(600),
             presence: 512 << 10,
+            keys: 4_096,
+            idempotency_keys: 65_536,
+            idempotency_ttl: Duration::from_secs(300),
+            revocations: 16_384,
         }
     }
 }

@@ -104,6 +104,17 @@ impl History {
         }
     }
 
+    /// Forgets all publications, but not that there were some.
+    pub(crate) fn clear(&mut self) {
+        while !self.kept.is_empty() {
+            self.drop_oldest();
+        }
+    }
+
+    pub(crate) fn newest(&self) -> Option<&Publication> {
+        self.kept.back()
+    }
+
     /// What a subscriber that stood at `offset` in `epoch` has missed. Complete only if nothing after
     /// that offset was dropped; an offset that was never given out is none of ours.
     pub(crate) fn recover(&self, offset: u64, epoch: Option<Epoch>) -> Recovery {
@@ -141,7 +152,8 @@ impl History {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::publication::RawJson;
+    use crate::publication::{Draft, Payload, RawJson, Tags};
+    use crate::topic::TopicName;
 
     const EPOCH: Epoch = Epoch(5);
     const TTL: Duration = Duration::from_secs(60);
@@ -153,9 +165,14 @@ mod tests {
     /// Publications 1..=n, one a second from second 1 on.
     fn filled(n: u64) -> History {
         let mut history = History::new(EPOCH);
-        let data = RawJson::parse("1").unwrap();
+        let topic = TopicName::parse("c").unwrap();
+        let draft = Draft {
+            data: &Payload::Json(RawJson::parse("1").unwrap()),
+            info: None,
+            tags: &Tags::new(),
+        };
         for offset in 1..=n {
-            history.push(Publication::new("c", Some(offset), at(offset), &data, None));
+            history.push(Publication::new(&topic, Some(offset), at(offset), &draft));
         }
         history
     }

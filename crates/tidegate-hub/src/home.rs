@@ -3,23 +3,36 @@
 
 use crate::broker::memory::Memory;
 use crate::broker::{About, BrokerEvent, BrokerRequest, Since};
-use crate::config::{ChannelOptions, HubConfig};
-use crate::history::{Page, Slice};
-use crate::presence::PresenceStats;
-use crate::publication::{ClientInfo, Position, Publication, RawJson};
-use crate::reply::{ClientError, Subscribed};
+use crate::config::{HubConfig, JoinLeave, Namespace, PresenceBy, RecoveryMode};
+use crate::history::{Page, Recovery, Slice};
+use crate::presence::{Left, PresenceStats, Rule};
+use crate::publication::{ClientInfo, Draft, Position, Publication};
+use crate::reply::{ClientError, Push, Subscribed};
 use crate::seed::Seed;
+use crate::stats::ChannelInfo;
 use crate::topic::{Members, Topic, TopicName};
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
 use tidegate_proto::{Time, WorkerId};
 
 /// The home part of a worker.
 pub(crate) struct Home {
     config: Arc<HubConfig>,
-    /// Channels with at least one member.
+    /// Channels with at least one member, or one that is said to be there.
     topics: HashMap<TopicName, Topic, Seed>,
     broker: Memory,
+    due: BinaryHeap<Reverse<(Time, TopicName, Task)>>,
+    known: Known,
+}
+
+/// What is to be done for a channel at some time.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Task {
+    /// Tell who came and went.
+    Tell,
+    /// A user's grace is over.
+    Over(Arc<str>),
 }
 
 /// A client that wants to be a member.
@@ -32,9 +45,9 @@ pub(crate) struct Entry<'a> {
 
 /// What followed from a subscribe.
 pub(crate) struct Entered {
-    pub(crate) result: Result<Subscribed, ClientError>,
-    /// The members are to be told of a newcomer.
-    pub(crate) joined: bool,
+    pub(crate) result: Result<Box<Subscribed>, ClientError>,
+    /// The members are to be told this.
+    pub(crate) news: Option<Push>,
 }
 
 impl Home {
@@ -44,7 +57,15 @@ impl Home {
             config,
             topics: HashMap::with_hasher(seed),
             broker,
+            due: BinaryHeap::new(),
+            known: Known::new(seed),
         }
+    }
+
+    /// Another configuration is in force from now on.
+    pub(crate) fn reconfigure(&mut self, config: &Arc<HubConfig>) {
+        self.broker.reconfigure(config.limits.clone());
+        self.config = Arc::clone(config);
     }
 
     /// Registers a member and tells where the channel stands, in one step: whatever is published from
@@ -67,31 +88,38 @@ impl Home {
         let asked = entry.recover.filter(|_| options.recovers());
         let recover = asked.map(|(offset, epoch)| Since { offset, epoch });
         let request = BrokerRequest::Subscribe { recover };
-        let (position, recovery) = match self.broker.handle(&about, request, now, random) {
-            BrokerEvent::Subscribed(position, recovery) => (position, recovery),
+        let (position, recovery, newest) = match self.broker.handle(&about, request, now, random) {
+            BrokerEvent::Subscribed {
+                position,
+                recovery,
+                newest,
+            } => (position, recovery, newest),
             BrokerEvent::Refused(error) => return self.refuse(name, entry, error),
             _ => return self.refuse(name, entry, ClientError::INTERNAL),
         };
-        let lost = entry.recover.is_some()
-            && !matches!(recovery, Some(crate::history::Recovery::Complete(_)));
+        let lost = entry.recover.is_some() && !matches!(recovery, Some(Recovery::Complete(_)));
         if lost && entry.reject_unrecovered {
             return self.refuse(name, entry, ClientError::UNRECOVERABLE_POSITION);
         }
         let topic = self.topics.entry(name.clone()).or_default();
         topic.enter(entry.worker);
-        let newcomer = !options.presence || topic.presence.join(entry.info);
-        let recovery = match (entry.recover, recovery) {
-            (Some((offset, _)), Some(recovery)) => Some((offset, recovery)),
-            (Some((offset, _)), None) => Some((offset, crate::history::Recovery::Lost)),
-            (None, _) => None,
-        };
+        let newcomer = !options.presence || topic.presence.join(entry.info, rule(options));
+        let joined = options.join_leave != JoinLeave::Off && newcomer;
+        let cached = options.recovery == RecoveryMode::Cache;
+        let recovery = entry.recover.map(|(offset, _)| {
+            let since = position.filter(|_| cached).map_or(offset, |p| p.offset);
+            (since, recovery.unwrap_or(Recovery::Lost))
+        });
+        let news = joined.then(|| Arc::clone(entry.info));
         Entered {
-            result: Ok(Subscribed {
+            result: Ok(Box::new(Subscribed {
                 position,
                 recoverable: options.recovers(),
                 recovery,
-            }),
-            joined: options.join_leave && newcomer,
+                newest: newest.filter(|_| options.recovers()),
+                ..Subscribed::default()
+            })),
+            news: news.and_then(|info| self.tell(name, options, info, true, now)),
         }
     }
 
@@ -104,54 +132,118 @@ impl Home {
             .enter(entry.worker);
         Entered {
             result: Err(error),
-            joined: false,
+            news: None,
         }
     }
 
-    /// A member leaves. True if the others are to be told.
+    /// A member leaves. What the others are to be told.
     pub(crate) fn leave(
         &mut self,
         name: &TopicName,
         worker: WorkerId,
-        info: &ClientInfo,
+        info: &Arc<ClientInfo>,
         now: Time,
-    ) -> bool {
-        let Some(topic) = self.topics.get_mut(name) else {
-            return false;
-        };
+    ) -> Option<Push> {
+        let topic = self.topics.get_mut(name)?;
         topic.leave(worker);
         let config = Arc::clone(&self.config);
-        let Some(options) = config.namespaces.options(name) else {
-            if topic.is_empty() {
-                self.topics.remove(name);
-            }
-            return false;
-        };
-        let went = !options.presence || topic.presence.leave(info);
-        if topic.is_empty() {
+        let options = config.namespaces.options(name);
+        let rule = options.map_or(NOBODY, rule);
+        let left = topic.presence.leave(info, rule, now);
+        let empty = topic.is_empty();
+        if let Left::Lingers(until) = left {
+            let over = Task::Over(Arc::clone(info.user()));
+            self.due.push(Reverse((until, name.clone(), over)));
+        }
+        if empty {
+            self.forget(name, options, now);
+            return None;
+        }
+        let options = options.filter(|options| options.join_leave != JoinLeave::Off)?;
+        let gone = left == Left::Gone || (left == Left::Unknown && !options.presence);
+        gone.then(|| self.tell(name, options, Arc::clone(info), false, now))?
+    }
+
+    /// Nobody is subscribed any more. The channel is kept as long as somebody is said to be there.
+    fn forget(&mut self, name: &TopicName, options: Option<&Namespace>, now: Time) {
+        if self
+            .topics
+            .get(name)
+            .is_some_and(|topic| topic.presence.is_empty())
+        {
             self.topics.remove(name);
+        }
+        if let Some(options) = options {
             let about = About {
                 topic: name,
                 options,
             };
             self.broker
                 .handle(&about, BrokerRequest::Unsubscribe, now, 0);
-            return false;
         }
-        options.join_leave && went
     }
 
+    /// Somebody came or went: what is to be told at once, if it does not wait for others.
+    fn tell(
+        &mut self,
+        name: &TopicName,
+        options: &Namespace,
+        info: Arc<ClientInfo>,
+        came: bool,
+        now: Time,
+    ) -> Option<Push> {
+        if options.join_leave_batch.is_zero() {
+            return Some(push(info, came));
+        }
+        let topic = self.topics.get_mut(name)?;
+        if topic.news.is_empty() {
+            let at = now + options.join_leave_batch;
+            self.due.push(Reverse((at, name.clone(), Task::Tell)));
+        }
+        let by_user = options.presence_by == PresenceBy::User && !info.user().is_empty();
+        let same = |other: &ClientInfo| match by_user {
+            true => other.user() == info.user(),
+            false => other.id() == info.id(),
+        };
+        // Who came and went in between is not mentioned.
+        let opposite = |(other, before): &(Arc<ClientInfo>, bool)| same(other) && *before != came;
+        match topic.news.iter().rposition(opposite) {
+            Some(at) => drop(topic.news.remove(at)),
+            None => topic.news.push((info, came)),
+        }
+        None
+    }
+
+    /// Publishes. `None` in place of a publication: this idempotency key has been seen before.
     pub(crate) fn publish(
         &mut self,
         name: &TopicName,
-        data: &RawJson,
-        info: Option<&ClientInfo>,
+        draft: Draft<'_>,
+        how: How<'_>,
         now: Time,
         random: u64,
-    ) -> Result<(Publication, Position), ClientError> {
-        let request = BrokerRequest::Publish { data, info };
+    ) -> Result<(Option<Publication>, Position), ClientError> {
+        let binary = self.options(name)?.binary;
+        if !binary && matches!(draft.data, crate::publication::Payload::Binary(_)) {
+            return Err(ClientError::BAD_REQUEST);
+        }
+        if let Some(position) = how.key.and_then(|key| self.known.get(name, key, now)) {
+            return Ok((None, position));
+        }
+        let request = BrokerRequest::Publish {
+            draft,
+            keep: how.keep,
+        };
         match self.ask(name, request, now, random)? {
-            BrokerEvent::Published(publication, position) => Ok((publication, position)),
+            BrokerEvent::Published(publication, position) => {
+                if let Some(key) = how.key {
+                    let limits = &self.config.limits;
+                    let until = now + limits.idempotency_ttl;
+                    let most = limits.idempotency_keys;
+                    self.known.add(name, key, position, until, most);
+                }
+                Ok((Some(publication), position))
+            }
             other => Err(refusal(&other)),
         }
     }
@@ -164,8 +256,7 @@ impl Home {
         now: Time,
         random: u64,
     ) -> Result<Slice, ClientError> {
-        let options = self.options(name)?;
-        if !options.has_history() {
+        if !self.options(name)?.has_history() {
             return Err(ClientError::NOT_AVAILABLE);
         }
         match self.ask(name, BrokerRequest::History { epoch, page }, now, random)? {
@@ -174,15 +265,31 @@ impl Home {
         }
     }
 
-    pub(crate) fn presence(&self, name: &TopicName) -> Result<Vec<Arc<ClientInfo>>, ClientError> {
-        if !self.options(name)?.presence {
+    pub(crate) fn history_remove(
+        &mut self,
+        name: &TopicName,
+        now: Time,
+    ) -> Result<(), ClientError> {
+        if !self.options(name)?.has_history() {
             return Err(ClientError::NOT_AVAILABLE);
         }
+        match self.ask(name, BrokerRequest::Clear, now, 0)? {
+            BrokerEvent::Cleared => Ok(()),
+            other => Err(refusal(&other)),
+        }
+    }
+
+    pub(crate) fn presence(&self, name: &TopicName) -> Result<Vec<Arc<ClientInfo>>, ClientError> {
+        let options = self.options(name)?;
+        if !options.presence {
+            return Err(ClientError::NOT_AVAILABLE);
+        }
+        let by_user = options.presence_by == PresenceBy::User;
         match self.topics.get(name) {
             None => Ok(Vec::new()),
             Some(topic) => topic
                 .presence
-                .list(self.config.limits.presence)
+                .list(self.config.limits.presence, by_user)
                 .ok_or(ClientError::LIMIT_EXCEEDED),
         }
     }
@@ -196,6 +303,20 @@ impl Home {
             .get(name)
             .map(|topic| topic.presence.stats())
             .unwrap_or_default())
+    }
+
+    /// Channels with members whose names fit, at most `limit`.
+    pub(crate) fn channels(&self, pattern: Option<&str>, limit: usize) -> Vec<ChannelInfo> {
+        let fits = |name: &str| pattern.is_none_or(|pattern| crate::topic::fits(pattern, name));
+        self.topics
+            .iter()
+            .filter(|(name, topic)| !topic.is_empty() && fits(name.as_str()))
+            .take(limit)
+            .map(|(name, topic)| ChannelInfo {
+                channel: name.as_str().to_owned(),
+                clients: topic.members(),
+            })
+            .collect()
     }
 
     /// The workers with members in a channel.
@@ -213,11 +334,52 @@ impl Home {
     }
 
     pub(crate) fn next_due(&self) -> Option<Time> {
-        self.broker.next_due()
+        let task = self.due.peek().map(|Reverse((at, ..))| *at);
+        task.into_iter().chain(self.broker.next_due()).min()
     }
 
-    pub(crate) fn expire(&mut self, now: Time) {
+    /// Does what is due; the answer is what members of channels are to be told.
+    pub(crate) fn expire(&mut self, now: Time) -> Vec<(TopicName, Vec<Push>)> {
         self.broker.expire(now);
+        let mut news = Vec::new();
+        while self.due.peek().is_some_and(|Reverse((at, ..))| *at <= now) {
+            let Some(Reverse((_, name, task))) = self.due.pop() else {
+                break;
+            };
+            let pushes = match task {
+                Task::Tell => self.told(&name),
+                Task::Over(user) => self.over(&name, &user, now).into_iter().collect(),
+            };
+            if !pushes.is_empty() {
+                news.push((name, pushes));
+            }
+        }
+        news
+    }
+
+    /// Who came and went since the last time.
+    fn told(&mut self, name: &TopicName) -> Vec<Push> {
+        let news = self
+            .topics
+            .get_mut(name)
+            .map(|topic| std::mem::take(&mut topic.news));
+        let news = news.into_iter().flatten();
+        news.map(|(info, came)| push(info, came)).collect()
+    }
+
+    fn over(&mut self, name: &TopicName, user: &str, now: Time) -> Option<Push> {
+        let topic = self.topics.get_mut(name)?;
+        let gone = topic.presence.over(user, now)?;
+        let config = Arc::clone(&self.config);
+        let options = config.namespaces.options(name);
+        if topic.is_empty() {
+            if topic.presence.is_empty() {
+                self.topics.remove(name);
+            }
+            return None;
+        }
+        let options = options.filter(|options| options.join_leave != JoinLeave::Off)?;
+        self.tell(name, options, gone, false, now)
     }
 
     /// Channels with members, channels with a position, bytes of history.
@@ -226,7 +388,7 @@ impl Home {
         (self.topics.len(), streams, bytes)
     }
 
-    fn options(&self, name: &TopicName) -> Result<&ChannelOptions, ClientError> {
+    fn options(&self, name: &TopicName) -> Result<&Namespace, ClientError> {
         self.config
             .namespaces
             .options(name)
@@ -253,9 +415,78 @@ impl Home {
     }
 }
 
+/// How something is published.
+#[derive(Clone, Copy)]
+pub(crate) struct How<'a> {
+    /// In the history, if the channel has one.
+    pub(crate) keep: bool,
+    /// Once for this key.
+    pub(crate) key: Option<&'a str>,
+}
+
+fn rule(options: &Namespace) -> Rule {
+    Rule {
+        by_user: options.presence_by == PresenceBy::User,
+        grace: options.leave_grace,
+    }
+}
+
+/// Where a channel's namespace is gone.
+const NOBODY: Rule = Rule {
+    by_user: false,
+    grace: std::time::Duration::ZERO,
+};
+
+fn push(info: Arc<ClientInfo>, came: bool) -> Push {
+    match came {
+        true => Push::Join(info),
+        false => Push::Leave(info),
+    }
+}
+
 fn refusal(event: &BrokerEvent) -> ClientError {
     match event {
         BrokerEvent::Refused(error) => *error,
         _ => ClientError::INTERNAL,
+    }
+}
+
+/// Idempotency keys with the answer that was given to the first.
+struct Known {
+    answers: HashMap<(TopicName, Box<str>), (Position, Time), Seed>,
+    order: VecDeque<(Time, TopicName, Box<str>)>,
+}
+
+impl Known {
+    fn new(seed: Seed) -> Known {
+        Known {
+            answers: HashMap::with_hasher(seed),
+            order: VecDeque::new(),
+        }
+    }
+
+    fn get(&mut self, topic: &TopicName, key: &str, now: Time) -> Option<Position> {
+        let (position, until) = self.answers.get(&(topic.clone(), key.into()))?;
+        (*until > now).then_some(*position)
+    }
+
+    fn add(&mut self, topic: &TopicName, key: &str, position: Position, until: Time, most: usize) {
+        let key: Box<str> = key.into();
+        self.order.push_back((until, topic.clone(), key.clone()));
+        self.answers.insert((topic.clone(), key), (position, until));
+        while self.order.len() > most {
+            let Some((at, topic, key)) = self.order.pop_front() else {
+                break;
+            };
+            let key = (topic, key);
+            // It may have been used again since.
+            if self
+                .answers
+                .get(&key)
+                .is_some_and(|(_, until)| *until == at)
+            {
+                self.answers.remove(&key);
+            }
+        }
     }
 }

@@ -1,5 +1,5 @@
 //! Who receives a message: channels with history, presence and recovery, in the Centrifuge client
-//! protocol (version 2, JSON).
+//! protocol (version 2, JSON and protobuf).
 //!
 //! ```text
 //!   client ──► Shard of its worker ──ask──► Shard of the channel's home ──► broker (history, offsets)
@@ -41,6 +41,7 @@ mod home;
 mod hub;
 mod local;
 mod mail;
+mod pace;
 mod presence;
 mod publication;
 mod reply;
@@ -48,14 +49,23 @@ mod seed;
 mod session;
 mod shard;
 mod spool;
+mod stats;
+mod token;
 mod topic;
 
-pub use config::{Access, ChannelOptions, HubConfig, HubLimits, Namespaces};
+pub use config::{
+    Access, Delivery, HubConfig, HubLimits, JoinLeave, Namespace, Namespaces, PresenceBy, Rate,
+    RecoveryMode, Slow, UnknownKey, Who,
+};
 pub use history::{Page, Recovery, Slice};
-pub use hub::{Hub, HubError, MAX_DATA};
+pub use hub::{Hub, HubError, MAX_DATA, Outgoing, Refreshed, ServerSubscribe, Target};
 pub use mail::ShardMail;
 pub use presence::PresenceStats;
-pub use publication::{BadJson, ClientInfo, Epoch, MAX_DEPTH, Position, Publication, RawJson};
+pub use publication::{
+    BadJson, ClientInfo, Epoch, MAX_DEPTH, Payload, Position, Publication, RawJson, Tags,
+};
 pub use reply::{ClientError, Disconnect};
 pub use shard::{Shard, ShardSize};
+pub use stats::{ChannelInfo, ClientSummary, HubStats, Revocation, WorkerStats};
+pub use token::{BadKey, TokenKeys};
 pub use topic::{BadName, MAX_NAME, TopicName};

@@ -1,13 +1,16 @@
 //! What workers of a hub write to each other, and what the control plane writes to them.
 
+use crate::codec::Shared;
+use crate::config::HubConfig;
 use crate::history::{Page, Slice};
-use crate::hub::Callback;
+use crate::hub::{Callback, Outgoing, Refreshed, ServerSubscribe, Target};
 use crate::presence::PresenceStats;
-use crate::publication::{ClientInfo, Position, RawJson};
-use crate::reply::{ClientError, Subscribed};
+use crate::publication::{ClientInfo, Payload, Position, Publication};
+use crate::reply::{ClientError, Disconnect, Subscribed};
+use crate::stats::{ChannelInfo, ClientSummary, Revocation, WorkerStats};
 use crate::topic::TopicName;
 use std::sync::Arc;
-use tidegate_proto::{Encoded, PeerId, WorkerId};
+use tidegate_proto::{PeerId, WorkerId};
 
 /// Mail to a [`crate::Shard`].
 pub struct ShardMail(pub(crate) Mail);
@@ -30,13 +33,22 @@ pub(crate) enum WorkerMail {
     },
     /// From the home: the answer to an [`Ask`].
     Answer { to: Asker, answer: Answer },
-    /// From the home: give this frame to the channel's members.
-    Deliver { topic: TopicName, frame: Encoded },
+    /// From the home: give this to the channel's members.
+    Deliver { topic: TopicName, what: Delivered },
     /// From the home: something could not be delivered; make the channel's members recover.
     Resync { topic: TopicName },
 }
 
-/// Who asks: a client's command.
+/// What a home gives to the members of a channel.
+#[derive(Clone)]
+pub(crate) enum Delivered {
+    /// To all, each in its mode.
+    Publication(Publication),
+    /// Joins and leaves, to those that want to know.
+    Presence(Shared),
+}
+
+/// Who asks: a client's command, or the hub itself on the client's behalf (then `id` is 0).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Asker {
     pub(crate) peer: PeerId,
@@ -61,7 +73,7 @@ pub(crate) enum Question {
     },
     Publish {
         info: Arc<ClientInfo>,
-        data: RawJson,
+        data: Payload,
     },
     Presence,
     PresenceStats,
@@ -78,7 +90,7 @@ pub(crate) enum Answer {
     Subscribed {
         topic: TopicName,
         attempt: u32,
-        result: Result<Subscribed, ClientError>,
+        result: Result<Box<Subscribed>, ClientError>,
     },
     Published,
     Presence(Vec<Arc<ClientInfo>>),
@@ -87,11 +99,12 @@ pub(crate) enum Answer {
     Error(ClientError),
 }
 
-/// From the control plane to a channel's home. It is trusted: permissions are its own affair.
+/// From the control plane. It is trusted: permissions are its own affair.
 pub(crate) enum Control {
+    // To a channel's home.
     Publish {
         topic: TopicName,
-        data: RawJson,
+        publication: Outgoing,
         reply: Callback<Position>,
     },
     History {
@@ -99,6 +112,10 @@ pub(crate) enum Control {
         epoch: Option<Box<str>>,
         page: Page,
         reply: Callback<Slice>,
+    },
+    HistoryRemove {
+        topic: TopicName,
+        reply: Callback<()>,
     },
     Presence {
         topic: TopicName,
@@ -108,4 +125,47 @@ pub(crate) enum Control {
         topic: TopicName,
         reply: Callback<PresenceStats>,
     },
+    // To every worker.
+    Channels {
+        pattern: Option<Arc<str>>,
+        limit: usize,
+        reply: Callback<Vec<ChannelInfo>>,
+    },
+    Order {
+        target: Arc<Target>,
+        order: Arc<Order>,
+        reply: Callback<usize>,
+    },
+    Revoke {
+        revocation: Arc<Revocation>,
+        reply: Callback<usize>,
+    },
+    Clients {
+        user: Option<Arc<str>>,
+        only_slow: bool,
+        limit: usize,
+        reply: Callback<Vec<ClientSummary>>,
+    },
+    Stats {
+        reply: Callback<WorkerStats>,
+    },
+    Reconfigure {
+        config: Arc<HubConfig>,
+        reply: Callback<()>,
+    },
+}
+
+/// What is to be done with the connections of a user.
+#[derive(Clone)]
+pub(crate) enum Order {
+    Subscribe {
+        topic: TopicName,
+        options: ServerSubscribe,
+    },
+    Unsubscribe {
+        topic: TopicName,
+        code: u16,
+    },
+    Disconnect(Disconnect),
+    Refresh(Refreshed),
 }

@@ -1,9 +1,11 @@
-//! A publication, where it stands in its channel, and who sent it; encoded once, never again.
+//! A publication, where it stands in its channel, and who sent it; encoded once for each wire form.
 
-use crate::codec::json;
+use crate::codec::{Form, json, protobuf};
+use crate::topic::TopicName;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use tidegate_proto::{Encoded, Time};
 
 /// Deepest nesting of arrays and objects that is passed on. Deeper data would crash the parsers of others.
@@ -58,6 +60,28 @@ impl RawJson {
     }
 }
 
+/// What is published: JSON as a rule; in namespaces with [`crate::Namespace::binary`] any octets.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Payload {
+    /// JSON that was checked.
+    Json(RawJson),
+    /// Octets that nobody looks into.
+    Binary(Arc<[u8]>),
+}
+
+impl Payload {
+    /// The octets, whatever they are.
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Payload::Json(json) => json.as_str().as_bytes(),
+            Payload::Binary(octets) => octets,
+        }
+    }
+}
+
+/// Short texts by name, read by subscribers beside the data.
+pub type Tags = BTreeMap<String, String>;
+
 /// Tells one life of a channel's history from another: 64 random bits, sixteen hex digits on the wire.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Epoch(pub u64);
@@ -92,25 +116,46 @@ pub struct ClientInfo {
     id: u128,
     user: Arc<str>,
     json: String,
+    conn_info: Range<usize>,
+    chan_info: Range<usize>,
 }
 
 impl ClientInfo {
     /// A client with this id, user name and `conn_info`.
     pub fn new(id: u128, user: &str, conn_info: Option<&RawJson>) -> ClientInfo {
+        let conn_info = conn_info.map(RawJson::as_str);
+        ClientInfo::write(id, user.into(), conn_info, None)
+    }
+
+    /// The same client with a `chan_info`: what is known of it in one channel.
+    pub(crate) fn in_channel(&self, chan_info: &RawJson) -> ClientInfo {
+        let conn_info = Some(self.conn_info()).filter(|info| !info.is_empty());
+        let user = Arc::clone(&self.user);
+        ClientInfo::write(self.id, user, conn_info, Some(chan_info.as_str()))
+    }
+
+    fn write(id: u128, user: Arc<str>, conn: Option<&str>, chan: Option<&str>) -> ClientInfo {
         let mut json = String::from("{\"client\":");
         json::quote(&mut json, &client_name(id));
         json.push_str(",\"user\":");
-        json::quote(&mut json, user);
-        if let Some(info) = conn_info {
-            json.push_str(",\"conn_info\":");
-            json.push_str(info.as_str());
-        }
+        json::quote(&mut json, &user);
+        let mut field = |name: &str, value: Option<&str>| {
+            let Some(value) = value else { return 0..0 };
+            json.push_str(name);
+            let start = json.len();
+            json.push_str(value);
+            start..json.len()
+        };
+        let conn_info = field(",\"conn_info\":", conn);
+        let chan_info = field(",\"chan_info\":", chan);
         json.push('}');
         json.shrink_to_fit();
         ClientInfo {
             id,
-            user: user.into(),
+            user,
             json,
+            conn_info,
+            chan_info,
         }
     }
 
@@ -132,6 +177,16 @@ impl ClientInfo {
     /// The `ClientInfo` object of the protocol.
     pub fn json(&self) -> &str {
         &self.json
+    }
+
+    /// What is known of the connection, as JSON; empty for nothing.
+    pub fn conn_info(&self) -> &str {
+        &self.json[self.conn_info.clone()]
+    }
+
+    /// What is known of it in this channel, as JSON; empty for nothing.
+    pub fn chan_info(&self) -> &str {
+        &self.json[self.chan_info.clone()]
     }
 }
 
@@ -155,87 +210,172 @@ fn client_name(id: u128) -> String {
 }
 
 /// One publication. It is kept as the very frame that its subscribers get, so a history costs no second
-/// copy; a clone is a reference count.
+/// copy; a clone is a reference count. The frame in the other wire form is made when somebody wants it.
 #[derive(Clone)]
-pub struct Publication {
+pub struct Publication(Arc<Whole>);
+
+struct Whole {
+    topic: TopicName,
     offset: u64,
     at: Time,
+    info: Option<Arc<ClientInfo>>,
+    tags: Tags,
+    /// In JSON, or in protobuf if the data are no JSON.
     frame: Encoded,
+    form: Form,
+    /// Where the `Publication` object stands in a JSON frame.
     object: Range<usize>,
     data: Range<usize>,
+    other: OnceLock<Encoded>,
+}
+
+/// What a publication is made of.
+pub(crate) struct Draft<'a> {
+    pub(crate) data: &'a Payload,
+    pub(crate) info: Option<&'a Arc<ClientInfo>>,
+    pub(crate) tags: &'a Tags,
 }
 
 impl Publication {
     /// Encodes a publication; without an offset where the channel keeps no history.
     pub(crate) fn new(
-        channel: &str,
+        topic: &TopicName,
         offset: Option<u64>,
         at: Time,
-        data: &RawJson,
-        info: Option<&ClientInfo>,
+        draft: &Draft<'_>,
     ) -> Publication {
-        let room = data.as_str().len() + channel.len() + info.map_or(0, |i| i.json().len()) + 80;
-        let mut text = String::with_capacity(room);
-        text.push_str("{\"push\":{\"channel\":");
-        json::quote(&mut text, channel);
-        text.push_str(",\"pub\":");
-        let start = text.len();
-        text.push_str("{\"data\":");
-        let data_start = text.len();
-        text.push_str(data.as_str());
-        let data_end = text.len();
-        if let Some(info) = info {
-            text.push_str(",\"info\":");
-            text.push_str(info.json());
-        }
-        if let Some(offset) = offset {
-            text.push_str(",\"offset\":");
-            text.push_str(&offset.to_string());
-        }
-        text.push('}');
-        let end = text.len();
-        text.push_str("}}");
-        Publication {
-            offset: offset.unwrap_or(0),
+        let offset = offset.unwrap_or(0);
+        let info = draft.info.cloned();
+        let (frame, form, object, data) = match draft.data {
+            Payload::Json(data) => {
+                let mut text = String::new();
+                let sent = json::Sent {
+                    channel: topic.as_str(),
+                    offset,
+                    at,
+                    data: data.as_str(),
+                    info: info.as_deref(),
+                    tags: draft.tags,
+                    extra: None,
+                };
+                let (object, data) = json::write_publication(&mut text, &sent);
+                (Encoded::text(&text), Form::Json, object, data)
+            }
+            Payload::Binary(data) => {
+                let mut octets = Vec::new();
+                let sent = protobuf::Sent {
+                    channel: topic.as_str(),
+                    offset,
+                    at,
+                    data,
+                    info: info.as_deref(),
+                    tags: draft.tags,
+                    extra: None,
+                };
+                let range = protobuf::write_publication(&mut octets, &sent);
+                (Encoded::binary(&octets), Form::Protobuf, 0..0, range)
+            }
+        };
+        Publication(Arc::new(Whole {
+            topic: topic.clone(),
+            offset,
             at,
-            frame: Encoded::text(&text),
-            object: start..end,
-            data: data_start..data_end,
-        }
+            info,
+            tags: draft.tags.clone(),
+            frame,
+            form,
+            object,
+            data,
+            other: OnceLock::new(),
+        }))
+    }
+
+    /// Its channel.
+    pub fn topic(&self) -> &TopicName {
+        &self.0.topic
     }
 
     /// Its number in the channel; 0 where the channel keeps no history.
     pub fn offset(&self) -> u64 {
-        self.offset
+        self.0.offset
     }
 
     /// When the home worker took it.
     pub fn at(&self) -> Time {
-        self.at
+        self.0.at
     }
 
-    /// The `Publication` object of the protocol: `{"data":…,"info":…,"offset":…}`.
+    /// Which client published it; `None` for the control plane.
+    pub fn info(&self) -> Option<&Arc<ClientInfo>> {
+        self.0.info.as_ref()
+    }
+
+    /// What stands beside the data.
+    pub fn tags(&self) -> &Tags {
+        &self.0.tags
+    }
+
+    /// Whether the data are JSON.
+    pub fn is_json(&self) -> bool {
+        self.0.form == Form::Json
+    }
+
+    /// The `Publication` object of the protocol: `{"data":…,"info":…,"offset":…}`; empty if the data are
+    /// no JSON.
     pub fn json(&self) -> &str {
-        self.part(&self.object)
+        self.text(&self.0.object)
+    }
+
+    /// What was published, if it is JSON; else empty.
+    pub fn data(&self) -> &str {
+        self.text(&self.0.data)
     }
 
     /// What was published.
-    pub fn data(&self) -> &str {
-        self.part(&self.data)
+    pub fn octets(&self) -> &[u8] {
+        &self.0.frame.payload()[self.0.data.clone()]
     }
 
-    /// The push that carries it.
-    pub(crate) fn frame(&self) -> &Encoded {
-        &self.frame
+    /// The push that carries it, for clients that speak this form. `None` for data that are no JSON and a
+    /// client that takes nothing else.
+    pub(crate) fn frame(&self, form: Form) -> Option<&Encoded> {
+        let whole = &*self.0;
+        match (whole.form, form) {
+            (native, wanted) if native == wanted => Some(&whole.frame),
+            (Form::Json, Form::Protobuf) => Some(whole.other.get_or_init(|| {
+                let mut octets = Vec::new();
+                protobuf::write_publication(&mut octets, &self.sent(None));
+                Encoded::binary(&octets)
+            })),
+            _ => None,
+        }
+    }
+
+    /// Its parts, for a protobuf message.
+    pub(crate) fn sent<'a>(&'a self, extra: Option<(&'a str, &'a str)>) -> protobuf::Sent<'a> {
+        protobuf::Sent {
+            channel: self.0.topic.as_str(),
+            offset: self.0.offset,
+            at: self.0.at,
+            data: self.octets(),
+            info: self.0.info.as_deref(),
+            tags: &self.0.tags,
+            extra,
+        }
     }
 
     /// What it costs to keep.
     pub(crate) fn cost(&self) -> usize {
-        self.frame.payload().len() + COST
+        let tags = self.0.tags.iter();
+        let tags: usize = tags.map(|(name, text)| name.len() + text.len() + 48).sum();
+        self.0.frame.payload().len() + tags + COST
     }
 
-    fn part(&self, range: &Range<usize>) -> &str {
-        let bytes = &self.frame.payload()[range.clone()];
+    fn text(&self, range: &Range<usize>) -> &str {
+        if self.0.form != Form::Json {
+            return "";
+        }
+        let bytes = &self.0.frame.payload()[range.clone()];
         std::str::from_utf8(bytes).expect("a publication is encoded from a str, cut at its parts")
     }
 }
@@ -243,12 +383,12 @@ impl Publication {
 impl fmt::Debug for Publication {
     /// Number and length only: payloads do not belong in logs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Publication({}, {} B)", self.offset, self.data.len())
+        write!(f, "Publication({}, {} B)", self.0.offset, self.0.data.len())
     }
 }
 
 /// What a publication costs beside its text: itself, its frame's header and counts, its log entry.
-const COST: usize = 160;
+const COST: usize = 320;
 
 #[cfg(test)]
 mod tests {
@@ -300,21 +440,66 @@ mod tests {
     #[test]
     fn a_publication_is_its_frame_and_its_parts() {
         let info = ClientInfo::new(client_id(1, 2), "a\"b", Some(&RawJson("{\"n\":1}".into())));
-        let data = RawJson::parse("{\"x\":[1,2]}").unwrap();
-        let publication = Publication::new("q\"", Some(7), Time::ZERO, &data, Some(&info));
-        let text = std::str::from_utf8(publication.frame().payload()).unwrap();
+        let info = Arc::new(info);
+        let data = Payload::Json(RawJson::parse("{\"x\":[1,2]}").unwrap());
+        let tags = Tags::from([("k".to_owned(), "v\"".to_owned())]);
+        let draft = Draft {
+            data: &data,
+            info: Some(&info),
+            tags: &tags,
+        };
+        let topic = TopicName::parse("q\"").unwrap();
+        let at = Time::from_micros(5_000);
+        let publication = Publication::new(&topic, Some(7), at, &draft);
+        let frame = publication.frame(Form::Json).unwrap();
+        let text = std::str::from_utf8(frame.payload()).unwrap();
         let whole: serde_json::Value = serde_json::from_str(text).unwrap();
         assert_eq!(whole["push"]["channel"], "q\"");
         assert_eq!(whole["push"]["pub"]["info"]["user"], "a\"b");
         assert_eq!(whole["push"]["pub"]["info"]["conn_info"]["n"], 1);
         assert_eq!(whole["push"]["pub"]["offset"], 7);
+        assert_eq!(whole["push"]["pub"]["time"], 5);
+        assert_eq!(whole["push"]["pub"]["tags"]["k"], "v\"");
         assert_eq!(publication.data(), "{\"x\":[1,2]}");
         assert!(
             publication
                 .json()
                 .starts_with("{\"data\":{\"x\":[1,2]},\"info\":{\"client\":")
         );
-        let bare = Publication::new("c", None, Time::ZERO, &data, None);
-        assert_eq!(bare.json(), "{\"data\":{\"x\":[1,2]}}");
+        let bare = Draft {
+            data: &data,
+            info: None,
+            tags: &Tags::new(),
+        };
+        let bare = Publication::new(&topic, None, at, &bare);
+        assert_eq!(bare.json(), "{\"data\":{\"x\":[1,2]},\"time\":5}");
+    }
+
+    #[test]
+    fn octets_have_no_json_form() {
+        let data = Payload::Binary([0, 255, 7].into());
+        let draft = Draft {
+            data: &data,
+            info: None,
+            tags: &Tags::new(),
+        };
+        let topic = TopicName::parse("b").unwrap();
+        let publication = Publication::new(&topic, Some(1), Time::ZERO, &draft);
+        assert!(publication.frame(Form::Json).is_none());
+        assert!(publication.frame(Form::Protobuf).is_some());
+        assert_eq!(publication.octets(), [0, 255, 7]);
+        assert_eq!((publication.data(), publication.json()), ("", ""));
+    }
+
+    #[test]
+    fn a_client_is_known_by_more_in_a_channel() {
+        let conn = RawJson::parse("{\"n\":1}").unwrap();
+        let info = ClientInfo::new(1, "ann", Some(&conn));
+        let there = info.in_channel(&RawJson::parse("[2]").unwrap());
+        assert_eq!((there.conn_info(), there.chan_info()), ("{\"n\":1}", "[2]"));
+        assert_eq!((info.conn_info(), info.chan_info()), ("{\"n\":1}", ""));
+        let json: serde_json::Value = serde_json::from_str(there.json()).unwrap();
+        assert_eq!(json["chan_info"], serde_json::json!([2]));
+        assert_eq!(json["client"], info.client());
     }
 }

@@ -1,26 +1,95 @@
-//! One client of this worker: what it is subscribed to and when it must be heard from. It sends nothing.
+//! One client of this worker: who it is, what it is subscribed to, and when it must be looked at again. It
+//! sends nothing.
 
+use crate::codec::Form;
+use crate::config::Rate;
 use crate::publication::ClientInfo;
+use crate::reply::Subscribed;
+use crate::token::Stamp;
 use crate::topic::TopicName;
 use std::sync::Arc;
-use tidegate_proto::{PeerId, Time};
+use std::time::Duration;
+use tidegate_proto::{Encoded, PeerId, Time};
 
 /// A client, from the accepted handshake to its end.
 pub(crate) struct Session {
     pub(crate) peer: PeerId,
+    pub(crate) form: Form,
     /// Who it is, once it has connected.
     pub(crate) info: Option<Arc<ClientInfo>>,
     /// Its subscriptions, also those that wait for their home's answer. There are few: they are searched.
     pub(crate) subs: Vec<Subscription>,
     /// When its timer goes off; one that goes off earlier is of somebody before it, or superseded.
+    pub(crate) armed: Time,
+    /// When `awaits` is over.
     pub(crate) due: Time,
     pub(crate) awaits: Awaits,
+    /// When it connected.
+    pub(crate) since: Time,
     /// Commands that wait for another worker.
     pub(crate) in_flight: u32,
     pub(crate) attempts: u32,
+    pub(crate) commands: Meter,
+    /// What few clients have.
+    pub(crate) extra: Option<Box<Extra>>,
 }
 
-/// What the hub waits for when the session's timer goes off.
+/// What few clients have, kept apart so that the others do not pay for it.
+#[derive(Default)]
+pub(crate) struct Extra {
+    /// When its token stops to be good.
+    pub(crate) expires: Option<Time>,
+    pub(crate) stamp: Stamp,
+    pub(crate) connecting: Option<Connecting>,
+    pub(crate) slow: Option<Lag>,
+    /// How often it has published, by namespace.
+    pub(crate) publishes: Vec<(Box<str>, Meter)>,
+}
+
+/// A client whose connect command is answered when the homes of its channels have answered. What comes
+/// for it and from it meanwhile waits.
+#[derive(Default)]
+pub(crate) struct Connecting {
+    pub(crate) id: u32,
+    pub(crate) waiting: usize,
+    pub(crate) subs: Vec<(TopicName, Subscribed)>,
+    pub(crate) pushes: Vec<Encoded>,
+    pub(crate) messages: Vec<Vec<u8>>,
+    pub(crate) bytes: usize,
+}
+
+/// A client that does not take what it is sent as fast as it comes.
+pub(crate) struct Lag {
+    pub(crate) since: Time,
+    /// When it was last seen to take something.
+    pub(crate) moved: Time,
+    /// When it was last looked at.
+    pub(crate) looked: Time,
+    /// Bytes that waited when they were last counted.
+    queued: usize,
+}
+
+impl Lag {
+    pub(crate) fn new(queued: usize, now: Time) -> Lag {
+        Lag {
+            since: now,
+            moved: now,
+            looked: now,
+            queued,
+        }
+    }
+
+    /// So much waits, of which so much is new: if that is less than it would be, the client took some. A
+    /// frame that was compressed counts for more than it is, so that a client is rather kept.
+    pub(crate) fn see(&mut self, queued: usize, added: usize, now: Time) {
+        if queued < self.queued + added {
+            self.moved = now;
+        }
+        self.queued = queued;
+    }
+}
+
+/// What the hub waits for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Awaits {
     /// The connect command.
@@ -37,20 +106,61 @@ pub(crate) struct Subscription {
     /// Tells this subscription from an earlier one of the same session to the same channel, whose answer
     /// may still be under way.
     pub(crate) attempt: u32,
-    /// The index among the worker's members of the channel, once the home has answered.
-    pub(crate) member: Option<usize>,
+    /// Where it stands among the worker's members of the channel, once the home has answered.
+    pub(crate) member: Option<Member>,
+    pub(crate) wish: Wish,
+    /// What others see of it in this channel, if that is more than elsewhere.
+    pub(crate) info: Option<Arc<ClientInfo>>,
+    /// When it ends unless it is renewed.
+    pub(crate) expires: Option<Time>,
+    /// For the client: data of a subscribe push, when the server has begun it.
+    pub(crate) server_data: Option<crate::publication::RawJson>,
+}
+
+/// Where a subscription stands among the members of its channel on this worker.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Member {
+    pub(crate) paced: bool,
+    pub(crate) index: u32,
+}
+
+/// How a subscriber wants to be served.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Wish {
+    /// Ticks a second; 0 for every publication.
+    pub(crate) hz: u16,
+    /// It asked for `latest`, which is `conflate` at the highest rate.
+    pub(crate) latest: bool,
+    pub(crate) join_leave: bool,
+    /// The server has subscribed it.
+    pub(crate) server: bool,
+}
+
+impl Wish {
+    pub(crate) fn mode(self) -> &'static str {
+        match (self.hz, self.latest) {
+            (0, _) => "full",
+            (_, true) => "latest",
+            (_, false) => "conflate",
+        }
+    }
 }
 
 impl Session {
-    pub(crate) fn new(peer: PeerId, due: Time) -> Session {
+    pub(crate) fn new(peer: PeerId, form: Form, now: Time, due: Time) -> Session {
         Session {
             peer,
+            form,
             info: None,
             subs: Vec::new(),
+            armed: Time::from_micros(u64::MAX),
             due,
             awaits: Awaits::Connect,
+            since: now,
             in_flight: 0,
             attempts: 0,
+            commands: Meter::default(),
+            extra: None,
         }
     }
 
@@ -62,21 +172,77 @@ impl Session {
         self.subs.iter_mut().find(|sub| sub.topic == *topic)
     }
 
+    /// Whether it is a member of the channel.
+    pub(crate) fn is_in(&self, topic: &TopicName) -> bool {
+        self.sub(topic).is_some_and(|sub| sub.member.is_some())
+    }
+
     /// Adds a subscription that waits for its home's answer, and numbers it.
-    pub(crate) fn begin(&mut self, topic: TopicName) -> u32 {
+    pub(crate) fn begin(&mut self, topic: TopicName, wish: Wish) -> &mut Subscription {
         self.attempts = self.attempts.wrapping_add(1);
-        let attempt = self.attempts;
         self.subs.push(Subscription {
             topic,
-            attempt,
+            attempt: self.attempts,
             member: None,
+            wish,
+            info: None,
+            expires: None,
+            server_data: None,
         });
-        attempt
+        let last = self.subs.len() - 1;
+        &mut self.subs[last]
     }
 
     pub(crate) fn remove(&mut self, topic: &TopicName) -> Option<Subscription> {
         let at = self.subs.iter().position(|sub| sub.topic == *topic)?;
-        Some(self.subs.swap_remove(at))
+        let sub = self.subs.swap_remove(at);
+        if self.subs.is_empty() {
+            self.subs = Vec::new(); // give the memory back
+        }
+        Some(sub)
+    }
+
+    pub(crate) fn extra(&mut self) -> &mut Extra {
+        self.extra.get_or_insert_default()
+    }
+
+    pub(crate) fn connecting(&mut self) -> Option<&mut Connecting> {
+        self.extra.as_mut()?.connecting.as_mut()
+    }
+
+    pub(crate) fn slow(&mut self) -> Option<&mut Lag> {
+        self.extra.as_mut()?.slow.as_mut()
+    }
+
+    pub(crate) fn expires(&self) -> Option<Time> {
+        self.extra.as_ref()?.expires
+    }
+
+    /// When it must be looked at again: a ping or pong is due, a token has been dead for `grace`, or a
+    /// slow client is to be looked at after `patience`.
+    pub(crate) fn deadline(&self, grace: Duration, patience: Duration) -> Time {
+        let subs = self.subs.iter().filter_map(|sub| sub.expires);
+        let tokens = subs.chain(self.expires()).map(|at| at + grace);
+        let slow = self.extra.as_ref().and_then(|extra| extra.slow.as_ref());
+        let slow = slow.map(|lag| lag.looked + patience);
+        tokens.chain(slow).fold(self.due, Time::min)
+    }
+}
+
+/// A rate that is counted with one moment: when the bucket will be full again.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Meter(Time);
+
+impl Meter {
+    /// Takes one, unless that is beyond the rate.
+    pub(crate) fn take(&mut self, rate: Rate, now: Time) -> bool {
+        let each = Duration::from_secs(1) / rate.per_second.max(1);
+        let full = self.0.max(now) + each;
+        let fits = full.since(now) <= each * rate.burst.max(1);
+        if fits {
+            self.0 = full;
+        }
+        fits
     }
 }
 
@@ -118,6 +284,10 @@ impl Sessions {
         self.slots.get_mut(slot(peer))?.take()
     }
 
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Session> {
+        self.slots.iter().flatten().map(|session| &**session)
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.count
     }
@@ -125,4 +295,24 @@ impl Sessions {
 
 fn slot(peer: PeerId) -> usize {
     peer.slot() as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_meter_lets_a_burst_through_and_then_the_rate() {
+        let rate = Rate {
+            per_second: 10,
+            burst: 3,
+        };
+        let mut meter = Meter::default();
+        let start = Time::from_micros(1_000_000_000);
+        let taken = |meter: &mut Meter, now| (0..9).filter(|_| meter.take(rate, now)).count();
+        assert_eq!(taken(&mut meter, start), 3);
+        assert_eq!(taken(&mut meter, start + Duration::from_millis(99)), 0);
+        assert_eq!(taken(&mut meter, start + Duration::from_millis(200)), 2);
+        assert_eq!(taken(&mut meter, start + Duration::from_secs(60)), 3);
+    }
 }

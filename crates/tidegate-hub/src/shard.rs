@@ -1,24 +1,31 @@
 //! The hub on one worker: a [`Handler`] for its clients, and the home of its share of the channels.
 
 mod commands;
+mod connect;
+mod control;
+mod delivery;
 mod homing;
+mod subscribe;
+mod watch;
 
-use crate::codec::json;
+use crate::codec::Form;
 use crate::config::HubConfig;
 use crate::home::Home;
 use crate::local::LocalMembers;
-use crate::mail::{Answer, Asker, Mail, ShardMail, WorkerMail};
+use crate::mail::{Answer, Asker, Delivered, Mail, ShardMail, WorkerMail};
 use crate::publication::ClientInfo;
-use crate::reply::{Disconnect, Reply, Unsubscribed};
+use crate::reply::{Disconnect, Reply};
 use crate::seed::Seed;
-use crate::session::{Awaits, Session, Sessions};
+use crate::session::{Session, Sessions};
 use crate::spool::Spool;
+use crate::stats::{Revocation, WorkerStats};
 use crate::topic::TopicName;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tidegate_proto::{
     Accept, CloseCode, Closed, Encoded, Handler, Incoming, Level, Opening, Outboxes, PeerId,
-    Rejection, Request, Time, TimerId, WorkerId,
+    Request, Time, TimerId, WorkerId,
 };
 
 type Out<'a, 'b> = &'a mut Outboxes<'b, ShardMail>;
@@ -29,7 +36,7 @@ type Out<'a, 'b> = &'a mut Outboxes<'b, ShardMail>;
 ///
 /// | what                          | becomes of it                                                    |
 /// |-------------------------------|------------------------------------------------------------------|
-/// | a client's outbox             | it is closed with 3008; it comes back and recovers               |
+/// | a client's outbox             | it is closed with 3008; it comes back and recovers; or it is moved down to `conflate` in time, where its namespace says so ([`crate::Slow`]) |
 /// | the home's mailbox            | the command is answered error 111; subscribes are retried by SDKs|
 /// | a member worker's mailbox     | its members get an unsubscribe with code 2500: they subscribe again and recover |
 ///
@@ -45,16 +52,22 @@ pub struct Shard {
     worker: WorkerId,
     workers: usize,
     sessions: Sessions,
+    /// The slots of users with a name.
+    users: HashMap<Arc<str>, Vec<u32>, Seed>,
     local: LocalMembers,
     home: Home,
     spool: Spool,
+    revoked: VecDeque<Arc<Revocation>>,
     /// The message that is being answered.
     batch: Batch,
     /// Clients that were closed during this call and whose session is still to be ended.
     doomed: Vec<PeerId>,
+    /// Clients whose connect command was just answered and whose messages waited for that.
+    released: Vec<(PeerId, Vec<Vec<u8>>)>,
     /// Commands of this worker's clients that wait for another worker.
     in_flight: u32,
-    ping: Encoded,
+    stats: WorkerStats,
+    pings: [Encoded; 2],
     seeded: bool,
     draining: bool,
     retrying: bool,
@@ -65,7 +78,8 @@ pub struct Shard {
 #[derive(Default)]
 struct Batch {
     peer: Option<PeerId>,
-    text: String,
+    form: Form,
+    frame: Vec<u8>,
 }
 
 /// How much a shard holds; for tests and metrics.
@@ -90,6 +104,8 @@ pub struct ShardSize {
 const TIMER_SESSION: u64 = 1 << 48;
 const TIMER_RETRY: u64 = 2 << 48;
 const TIMER_EXPIRE: u64 = 3 << 48;
+/// Bits 16 to 47 are the channel's number, the lowest 16 its rate.
+const TIMER_PACE: u64 = 4 << 48;
 
 /// How soon mail is tried again that found a mailbox full.
 const RETRY: Duration = Duration::from_millis(10);
@@ -104,12 +120,19 @@ impl Shard {
         Shard {
             home: Home::new(Arc::clone(&config), seed),
             local: LocalMembers::new(seed),
+            users: HashMap::with_hasher(seed),
             sessions: Sessions::default(),
             spool: Spool::new(workers),
+            revoked: VecDeque::new(),
             batch: Batch::default(),
             doomed: Vec::new(),
+            released: Vec::new(),
             in_flight: 0,
-            ping: Encoded::text(json::PING),
+            stats: WorkerStats {
+                worker: worker.0,
+                ..WorkerStats::default()
+            },
+            pings: [Form::Json.ping(), Form::Protobuf.ping()],
             seeded: false,
             draining: false,
             retrying: false,
@@ -141,64 +164,103 @@ impl Shard {
             let seed = Seed::new(out.random(), out.random());
             self.home = Home::new(Arc::clone(&self.config), seed);
             self.local = LocalMembers::new(seed);
+            self.users = HashMap::with_hasher(seed);
         }
     }
 
     /// Queues a reply; the replies to one message share a frame.
     fn reply(&mut self, peer: PeerId, id: u32, reply: &Reply<'_>, out: Out<'_, '_>) {
+        if let Reply::Error(error) = reply {
+            *self.stats.errors.entry(error.code).or_default() += 1;
+        }
         if self.batch.peer == Some(peer) {
-            if !self.batch.text.is_empty() {
-                self.batch.text.push('\n');
-            }
-            json::write_reply(&mut self.batch.text, id, reply);
-            if self.batch.text.len() >= BATCH {
+            self.batch.form.append(&mut self.batch.frame, id, reply);
+            if self.batch.frame.len() >= BATCH {
                 self.flush(out);
             }
-        } else {
-            let mut text = String::new();
-            json::write_reply(&mut text, id, reply);
-            let level = out.send_text(peer, &text);
-            self.mind(peer, level, out);
+        } else if let Some(form) = self.sessions.get(peer).map(|session| session.form) {
+            let mut frame = Vec::new();
+            form.append(&mut frame, id, reply);
+            self.send_frame(peer, form, &frame, out);
         }
     }
 
     /// Sends the replies that were collected.
     fn flush(&mut self, out: Out<'_, '_>) {
         let Some(peer) = self.batch.peer else { return };
-        if !self.batch.text.is_empty() {
-            let level = out.send_text(peer, &self.batch.text);
-            self.batch.text.clear();
-            self.mind(peer, level, out);
+        if !self.batch.frame.is_empty() {
+            let mut frame = std::mem::take(&mut self.batch.frame);
+            self.send_frame(peer, self.batch.form, &frame, out);
+            frame.clear();
+            self.batch.frame = frame; // its memory is used again
         }
     }
 
-    /// Sends a frame to one client, after the replies that were collected for it.
-    fn push(&mut self, peer: PeerId, frame: &Encoded, out: Out<'_, '_>) {
+    fn send_frame(&mut self, peer: PeerId, form: Form, frame: &[u8], out: Out<'_, '_>) {
+        let level = match form {
+            Form::Json => {
+                let text = std::str::from_utf8(frame).expect("JSON is written as text");
+                out.send_text(peer, text)
+            }
+            Form::Protobuf => out.send_binary(peer, frame),
+        };
+        self.mind(peer, level, frame.len(), out);
+    }
+
+    /// Sends a frame to one client, after the replies that were collected for it. While its connect
+    /// command is unanswered the frame waits behind that answer.
+    fn push(&mut self, peer: PeerId, frame: &Encoded, out: Out<'_, '_>) -> Level {
         if self.batch.peer == Some(peer) {
             self.flush(out);
         }
+        let most = self.config.connection.limits.outbox;
+        if let Some(connecting) = self.sessions.get_mut(peer).and_then(Session::connecting) {
+            connecting.bytes += frame.payload().len();
+            if connecting.bytes > most {
+                self.disconnect(peer, &Disconnect::SLOW, out);
+                return Level::Full;
+            }
+            connecting.pushes.push(frame.clone());
+            return Level::Low;
+        }
         let level = out.send(peer, frame);
-        self.mind(peer, level, out);
+        self.mind(peer, level, frame.payload().len(), out);
+        level
     }
 
     /// A frame that found no room must be the last: one behind it would hide the gap.
-    fn mind(&mut self, peer: PeerId, level: Level, out: Out<'_, '_>) {
-        if level == Level::Full {
-            self.disconnect(peer, Disconnect::SLOW, out);
+    fn mind(&mut self, peer: PeerId, level: Level, len: usize, out: Out<'_, '_>) {
+        match level {
+            Level::Full => self.disconnect(peer, &Disconnect::SLOW, out),
+            Level::High => self.lags(peer, len, out),
+            Level::Low | Level::Gone => {}
         }
     }
 
     /// Closes a client. Its session ends when this call of the handler does.
-    fn disconnect(&mut self, peer: PeerId, why: Disconnect, out: Out<'_, '_>) {
+    fn disconnect(&mut self, peer: PeerId, why: &Disconnect, out: Out<'_, '_>) {
+        if self.doomed.contains(&peer) {
+            return;
+        }
+        *self.stats.disconnects.entry(why.code).or_default() += 1;
         let code = CloseCode::new(why.code).unwrap_or(CloseCode::INTERNAL);
-        out.close(peer, code, why.reason);
+        out.close(peer, code, &why.reason);
         self.doomed.push(peer);
     }
 
     /// Ends the sessions of closed clients; that may close others, whose outbox gets full of departures.
+    /// Then the messages of clients that waited for their connect are read.
     fn settle(&mut self, out: Out<'_, '_>) {
-        while let Some(peer) = self.doomed.pop() {
-            self.retire(peer, out);
+        loop {
+            while let Some(peer) = self.doomed.pop() {
+                self.retire(peer, out);
+            }
+            let Some((peer, messages)) = self.released.pop() else {
+                break;
+            };
+            for message in messages {
+                self.commands(peer, &message, out);
+            }
         }
         self.arm_expiry(out);
     }
@@ -209,17 +271,28 @@ impl Shard {
             return;
         };
         let Some(info) = session.info else { return };
+        self.forget_user(info.user(), peer.slot());
         let mut by_home: Vec<Vec<_>> = vec![Vec::new(); self.workers];
         for sub in session.subs {
-            if let Some(index) = sub.member {
-                self.local.remove(&sub.topic, index, &mut self.sessions);
+            if let Some(at) = sub.member {
+                self.local.remove(&sub.topic, at, &mut self.sessions);
             }
             let home = sub.topic.home(self.workers);
-            by_home[usize::from(home.0)].push((sub.topic, Arc::clone(&info)));
+            let info = sub.info.unwrap_or_else(|| Arc::clone(&info));
+            by_home[usize::from(home.0)].push((sub.topic, info));
         }
         for (home, members) in by_home.into_iter().enumerate() {
             if !members.is_empty() {
                 self.leave(WorkerId(u16::try_from(home).unwrap_or(0)), members, out);
+            }
+        }
+    }
+
+    fn forget_user(&mut self, user: &Arc<str>, slot: u32) {
+        if let Some(slots) = self.users.get_mut(user) {
+            slots.retain(|one| *one != slot);
+            if slots.is_empty() {
+                self.users.remove(user);
             }
         }
     }
@@ -248,37 +321,6 @@ impl Shard {
         }
     }
 
-    /// Gives a frame to the members here.
-    fn deliver(&mut self, topic: &TopicName, frame: &Encoded, out: Out<'_, '_>) {
-        // Nothing in this loop changes the list: clients that are closed leave it in `settle`.
-        let members = self.local.lend(topic);
-        for slot in &members {
-            if let Some(peer) = self.sessions.in_slot(*slot).map(|session| session.peer) {
-                self.push(peer, frame, out);
-            }
-        }
-        self.local.restore(topic, members);
-    }
-
-    /// Something did not reach this worker: its members of the channel must recover.
-    fn resync(&mut self, topic: &TopicName, out: Out<'_, '_>) {
-        let push = json::unsubscribed(topic.as_str(), Unsubscribed::INSUFFICIENT_STATE);
-        let push = Encoded::text(&push);
-        let mut gone = Vec::new();
-        for slot in self.local.take(topic) {
-            let Some(session) = self.sessions.in_slot(slot) else {
-                continue;
-            };
-            session.remove(topic);
-            let peer = session.peer;
-            gone.extend(session.info.clone().map(|info| (topic.clone(), info)));
-            self.push(peer, &push, out);
-        }
-        if !gone.is_empty() {
-            self.leave(topic.home(self.workers), gone, out);
-        }
-    }
-
     /// A home has answered a client's command.
     fn answered(&mut self, to: Asker, answer: Answer, out: Out<'_, '_>) {
         self.in_flight = self.in_flight.saturating_sub(1);
@@ -295,71 +337,38 @@ impl Shard {
                 topic,
                 attempt,
                 result,
-            } => {
-                self.subscribed(to.peer, &topic, attempt, result.is_ok(), out);
-                result.map_or_else(Reply::Error, Reply::Subscribed)
-            }
+            } => return self.subscribed(to, &topic, attempt, result, out),
             Answer::Published => Reply::Published,
             Answer::Presence(clients) => Reply::Presence(clients),
             Answer::PresenceStats(stats) => Reply::PresenceStats(stats),
-            Answer::History(slice) => Reply::History(slice),
+            Answer::History(slice) => {
+                if !slice.publications.iter().all(|one| one.is_json())
+                    && self
+                        .sessions
+                        .get(to.peer)
+                        .is_some_and(|s| s.form == Form::Json)
+                {
+                    Reply::Error(crate::ClientError::NOT_AVAILABLE)
+                } else {
+                    Reply::History(slice)
+                }
+            }
             Answer::Error(error) => Reply::Error(error),
         };
         self.reply(to.peer, to.id, &reply, out);
     }
 
-    /// The home counts this client as a member. Unless it has changed its mind meanwhile (then its
-    /// departure is under way), it becomes one here, or leaves because it was refused.
-    fn subscribed(
-        &mut self,
-        peer: PeerId,
-        topic: &TopicName,
-        attempt: u32,
-        taken: bool,
-        out: Out<'_, '_>,
-    ) {
-        let Some(session) = self.sessions.get_mut(peer) else {
-            return;
+    /// Reads a message; if the client's connect command is unanswered, when it is answered.
+    fn receive(&mut self, peer: PeerId, message: &[u8], out: Out<'_, '_>) {
+        let most = self.config.connection.limits.outbox;
+        let Some(connecting) = self.sessions.get_mut(peer).and_then(Session::connecting) else {
+            return self.commands(peer, message, out);
         };
-        let Some(sub) = session.sub_mut(topic).filter(|sub| sub.attempt == attempt) else {
-            return;
-        };
-        if taken {
-            sub.member = Some(self.local.add(topic, peer.slot()));
-        } else {
-            session.remove(topic);
-            if let Some(info) = session.info.clone() {
-                let home = topic.home(self.workers);
-                self.leave(home, vec![(topic.clone(), info)], out);
-            }
+        connecting.bytes += message.len() + COST_OF_WAITING;
+        if connecting.bytes > most {
+            return self.disconnect(peer, &Disconnect::SLOW, out);
         }
-    }
-
-    /// A session's timer went off.
-    fn check(&mut self, slot: u32, out: Out<'_, '_>) {
-        let now = out.now();
-        let Some(session) = self.sessions.in_slot(slot).filter(|s| s.due <= now) else {
-            return; // stale: the session, or its deadline, is another by now
-        };
-        let peer = session.peer;
-        match session.awaits {
-            Awaits::Connect => self.disconnect(peer, Disconnect::STALE, out),
-            Awaits::Pong { .. } => self.disconnect(peer, Disconnect::NO_PONG, out),
-            Awaits::NextPing => {
-                session.awaits = Awaits::Pong { sent: now };
-                self.arm(peer, now + self.config.pong, out);
-                let ping = self.ping.clone();
-                self.push(peer, &ping, out);
-            }
-        }
-    }
-
-    /// Sets a session's timer.
-    fn arm(&mut self, peer: PeerId, due: Time, out: Out<'_, '_>) {
-        if let Some(session) = self.sessions.get_mut(peer) {
-            session.due = due;
-            out.timer(TimerId(TIMER_SESSION | u64::from(peer.slot())), due);
-        }
+        connecting.messages.push(message.to_vec());
     }
 
     /// Sees to it that old publications and forgotten channels go.
@@ -372,35 +381,57 @@ impl Shard {
             out.timer(TimerId(TIMER_EXPIRE), due);
         }
     }
+
+    fn expire(&mut self, out: Out<'_, '_>) {
+        let now = out.now();
+        if self.expires.is_none_or(|at| at > now) {
+            return;
+        }
+        self.expires = None;
+        for (topic, pushes) in self.home.expire(now) {
+            self.announce(&topic, pushes, out);
+        }
+    }
 }
 
 impl Handler for Shard {
     type Mail = ShardMail;
 
-    /// Takes clients that offer no subprotocol, or `centrifuge-json`.
+    /// Takes clients that offer no subprotocol (then JSON is spoken, unless the query says
+    /// `format=protobuf`), `centrifuge-json` or `centrifuge-protobuf`.
     fn open(&mut self, peer: PeerId, request: &Request, out: Out<'_, '_>) -> Opening {
         self.wake(out);
         let mut accept = Accept::new(Arc::clone(&self.config.connection));
-        if request.subprotocols().any(|name| name == JSON) {
+        let offered = |wanted: &str| request.subprotocols().any(|name| name == wanted);
+        let form = if offered(PROTOBUF) {
+            accept.subprotocol = Some(PROTOBUF.to_owned());
+            Form::Protobuf
+        } else if offered(JSON) {
             accept.subprotocol = Some(JSON.to_owned());
-        } else if wants_protobuf(request) {
-            return Opening::Reject(Rejection::new(
-                400,
-                "the protobuf form of the protocol is not available; use JSON",
-            ));
-        }
-        let due = out.now() + self.config.connect;
-        self.sessions.insert(Session::new(peer, due));
-        self.arm(peer, due, out);
+            Form::Json
+        } else if request
+            .query_param("format")
+            .is_some_and(|format| format == "protobuf")
+        {
+            Form::Protobuf
+        } else {
+            Form::Json
+        };
+        let now = out.now();
+        let due = now + self.config.connect;
+        self.sessions.insert(Session::new(peer, form, now, due));
+        self.watch(peer, out);
         Opening::Accept(accept)
     }
 
     fn message(&mut self, peer: PeerId, message: Incoming<'_>, out: Out<'_, '_>) {
-        match message {
-            Incoming::Text(text) => self.commands(peer, text.as_str(), out),
-            Incoming::Binary(_) => {
-                self.disconnect(peer, Disconnect::INAPPROPRIATE_PROTOCOL, out);
+        let form = self.sessions.get(peer).map(|session| session.form);
+        match (&message, form) {
+            (Incoming::Text(text), Some(Form::Json)) => {
+                self.receive(peer, text.as_str().as_bytes(), out);
             }
+            (Incoming::Binary(octets), Some(Form::Protobuf)) => self.receive(peer, octets, out),
+            _ => self.disconnect(peer, &Disconnect::INAPPROPRIATE_PROTOCOL, out),
         }
         self.settle(out);
     }
@@ -411,7 +442,10 @@ impl Handler for Shard {
             Mail::Worker(WorkerMail::Ask(ask)) => self.serve(ask, out),
             Mail::Worker(WorkerMail::Leave { from, members }) => self.left(from, &members, out),
             Mail::Worker(WorkerMail::Answer { to, answer }) => self.answered(to, answer, out),
-            Mail::Worker(WorkerMail::Deliver { topic, frame }) => self.deliver(&topic, &frame, out),
+            Mail::Worker(WorkerMail::Deliver { topic, what }) => match what {
+                Delivered::Publication(publication) => self.deliver(&topic, &publication, out),
+                Delivered::Presence(news) => self.deliver_news(&topic, &news, out),
+            },
             Mail::Worker(WorkerMail::Resync { topic }) => self.resync(&topic, out),
             Mail::Control(control) => self.control(control, out),
         }
@@ -428,21 +462,23 @@ impl Handler for Shard {
                     out.timer(timer, at);
                 }
             }
-            TIMER_EXPIRE => {
-                let now = out.now();
-                if self.expires.is_some_and(|at| at <= now) {
-                    self.expires = None;
-                    self.home.expire(now);
-                }
-            }
+            TIMER_EXPIRE => self.expire(out),
+            TIMER_PACE => self.pace_rings(timer.0 & !KIND, out),
             _ => {}
         }
         self.settle(out);
     }
 
+    fn drained(&mut self, peer: PeerId, _out: Out<'_, '_>) {
+        let session = self.sessions.get_mut(peer);
+        if let Some(extra) = session.and_then(|session| session.extra.as_mut()) {
+            extra.slow = None;
+        }
+    }
+
     fn drain(&mut self, peer: PeerId, out: Out<'_, '_>) {
         self.draining = true;
-        self.disconnect(peer, Disconnect::SHUTDOWN, out);
+        self.disconnect(peer, &Disconnect::SHUTDOWN, out);
         self.settle(out);
     }
 
@@ -452,13 +488,9 @@ impl Handler for Shard {
     }
 }
 
+/// What a message that waits costs beside its bytes.
+const COST_OF_WAITING: usize = 64;
+
 const KIND: u64 = 0xffff << 48;
 const JSON: &str = "centrifuge-json";
 const PROTOBUF: &str = "centrifuge-protobuf";
-
-fn wants_protobuf(request: &Request) -> bool {
-    request.subprotocols().any(|name| name == PROTOBUF)
-        || request
-            .query_param("format")
-            .is_some_and(|format| format == "protobuf")
-}

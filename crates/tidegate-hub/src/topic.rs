@@ -1,6 +1,7 @@
 //! Names of channels, which worker is home to one, and who is there; it never sends anything itself.
 
 use crate::presence::Presence;
+use crate::publication::ClientInfo;
 use std::fmt;
 use std::sync::Arc;
 use tidegate_proto::WorkerId;
@@ -43,9 +44,24 @@ impl TopicName {
         &self.0
     }
 
-    /// What stands before the first `:`, if there is one.
+    /// What stands before the first `:`, if there is one, without the `$` of private channels.
     pub fn namespace(&self) -> Option<&str> {
-        self.0.split_once(':').map(|(namespace, _)| namespace)
+        let (namespace, _) = self.0.split_once(':')?;
+        Some(namespace.strip_prefix('$').unwrap_or(namespace))
+    }
+
+    /// Whether it begins with `$`: nobody subscribes to it without a subscription token.
+    pub fn is_private(&self) -> bool {
+        self.0.starts_with('$')
+    }
+
+    /// Whether its name lets this user in: `dialog#42,43` is for the users 42 and 43. A name without a
+    /// `#` is for all.
+    pub fn admits(&self, user: &str) -> bool {
+        match self.0.rsplit_once('#') {
+            None => true,
+            Some((_, users)) => !user.is_empty() && users.split(',').any(|one| one == user),
+        }
     }
 
     /// The worker that gives this channel its order: FNV-1a (64 bits) of the name, modulo the number of
@@ -74,11 +90,36 @@ impl fmt::Display for TopicName {
     }
 }
 
+/// Whether a name fits a pattern, in which `*` stands for any characters.
+pub(crate) fn fits(pattern: &str, name: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let first = parts.next().unwrap_or_default();
+    let Some(mut rest) = name.strip_prefix(first) else {
+        return false;
+    };
+    let mut parts = parts.peekable();
+    if parts.peek().is_none() {
+        return rest.is_empty();
+    }
+    while let Some(part) = parts.next() {
+        if parts.peek().is_none() {
+            return rest.ends_with(part);
+        }
+        match rest.find(part) {
+            Some(at) => rest = &rest[at + part.len()..],
+            None => return false,
+        }
+    }
+    true
+}
+
 /// A channel as its home sees it: how many members each worker has, and who they are.
 #[derive(Default)]
 pub(crate) struct Topic {
     pub(crate) workers: Vec<Members>,
     pub(crate) presence: Presence,
+    /// Who came (true) and went, not told yet.
+    pub(crate) news: Vec<(Arc<ClientInfo>, bool)>,
 }
 
 /// The members that one worker has in a channel.
@@ -115,8 +156,17 @@ impl Topic {
         }
     }
 
+    /// Nobody is subscribed.
     pub(crate) fn is_empty(&self) -> bool {
         self.workers.is_empty()
+    }
+
+    /// How many are subscribed.
+    pub(crate) fn members(&self) -> usize {
+        self.workers
+            .iter()
+            .map(|members| members.count as usize)
+            .sum()
     }
 }
 
@@ -133,6 +183,47 @@ mod tests {
         let too_long = "x".repeat(256);
         for bad in ["", "a\nb", "\u{7f}", "a\0", "\u{85}", too_long.as_str()] {
             assert_eq!(TopicName::parse(bad), Err(BadName), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn names_say_who_may_come_in() {
+        let rows = [
+            ("chat:tea", "ann", true, Some("chat")),
+            ("chat:tea", "", true, Some("chat")),
+            ("dialog#ann", "ann", true, None),
+            ("dialog#ann", "bob", false, None),
+            ("dialog#ann,bob", "bob", true, None),
+            ("dialog#ann,bob", "ann,bob", false, None),
+            ("dialog#", "", false, None),
+            ("a#b:c#ann", "ann", true, Some("a#b")),
+            ("$chat:x", "ann", true, Some("chat")),
+        ];
+        for (name, user, admitted, namespace) in rows {
+            let topic = TopicName::parse(name).unwrap();
+            assert_eq!(topic.admits(user), admitted, "{name} {user}");
+            assert_eq!(topic.namespace(), namespace, "{name}");
+            assert_eq!(topic.is_private(), name.starts_with('$'));
+        }
+    }
+
+    #[test]
+    fn a_star_stands_for_any_characters() {
+        let rows = [
+            ("*", "chat:tea", true),
+            ("chat:*", "chat:tea", true),
+            ("chat:*", "game:tea", false),
+            ("*tea", "chat:tea", true),
+            ("c*t:*a", "chat:tea", true),
+            ("c*t:*x", "chat:tea", false),
+            ("chat:tea", "chat:tea", true),
+            ("chat", "chat:tea", false),
+            ("*a*a*", "banana", true),
+            ("a**b", "ab", true),
+            ("ab*ba", "aba", false),
+        ];
+        for (pattern, name, expected) in rows {
+            assert_eq!(fits(pattern, name), expected, "{pattern} {name}");
         }
     }
 

@@ -2,9 +2,9 @@
 //! bounded by bytes and by channels, and a restart of the server is a new epoch for all of them.
 
 use super::{About, BrokerEvent, BrokerRequest, Since};
-use crate::config::HubLimits;
-use crate::history::{History, Page};
-use crate::publication::{ClientInfo, Epoch, Position, Publication, RawJson};
+use crate::config::{HubLimits, RecoveryMode};
+use crate::history::{History, Page, Recovery};
+use crate::publication::{Draft, Epoch, Position, Publication};
 use crate::reply::ClientError;
 use crate::seed::Seed;
 use crate::topic::TopicName;
@@ -57,25 +57,36 @@ impl Memory {
     ) -> BrokerEvent {
         match request {
             BrokerRequest::Unsubscribe => self.unsubscribe(about, now),
-            BrokerRequest::Publish { data, info } if !about.options.has_history() => {
-                let publication = Publication::new(about.topic.as_str(), None, now, data, info);
+            BrokerRequest::Publish { draft, keep } if !(keep && about.options.has_history()) => {
+                let publication = Publication::new(about.topic, None, now, &draft);
                 BrokerEvent::Published(publication, Position::default())
             }
             BrokerRequest::Subscribe { .. } if !about.options.has_history() => {
-                BrokerEvent::Subscribed(None, None)
+                BrokerEvent::Subscribed {
+                    position: None,
+                    recovery: None,
+                    newest: None,
+                }
             }
+            BrokerRequest::Clear => self.clear(about),
             request => {
                 if !self.ensure(about, now, random) {
                     return BrokerEvent::Refused(ClientError::LIMIT_EXCEEDED);
                 }
                 match request {
-                    BrokerRequest::Publish { data, info } => self.publish(about, now, data, info),
+                    BrokerRequest::Publish { draft, .. } => self.publish(about, now, &draft),
                     BrokerRequest::Subscribe { recover } => self.subscribe(about, now, recover),
                     BrokerRequest::History { epoch, page } => self.page(about, now, epoch, &page),
-                    BrokerRequest::Unsubscribe => BrokerEvent::Unsubscribed,
+                    BrokerRequest::Unsubscribe | BrokerRequest::Clear => BrokerEvent::Unsubscribed,
                 }
             }
         }
+    }
+
+    /// Other limits are in force from now on.
+    pub(crate) fn reconfigure(&mut self, limits: HubLimits) {
+        self.limits = limits;
+        self.make_room();
     }
 
     /// When [`Memory::expire`] should be called next.
@@ -122,20 +133,15 @@ impl Memory {
         true
     }
 
-    fn publish(
-        &mut self,
-        about: &About<'_>,
-        now: Time,
-        data: &RawJson,
-        info: Option<&ClientInfo>,
-    ) -> BrokerEvent {
+    fn publish(&mut self, about: &About<'_>, now: Time, draft: &Draft<'_>) -> BrokerEvent {
         let bytes = self.limits.topic_history;
         let Some(stream) = self.streams.get_mut(about.topic) else {
             return BrokerEvent::Refused(ClientError::INTERNAL);
         };
+        stream.ttl = about.options.history_ttl; // it may have been reconfigured
         let history = &mut stream.history;
         let offset = history.position().offset + 1;
-        let publication = Publication::new(about.topic.as_str(), Some(offset), now, data, info);
+        let publication = Publication::new(about.topic, Some(offset), now, draft);
         let before = (history.len(), history.bytes());
         history.push(publication.clone());
         history.trim(about.options.history_size, bytes, stream.ttl, now);
@@ -158,8 +164,32 @@ impl Memory {
             return BrokerEvent::Refused(ClientError::INTERNAL);
         };
         stream.wanted = true;
-        let recovery = recover.map(|since| stream.history.recover(since.offset, since.epoch()));
-        BrokerEvent::Subscribed(Some(stream.history.position()), recovery)
+        let (recovery, newest) = match about.options.recovery {
+            RecoveryMode::Cache => newest_only(&stream.history, recover),
+            _ => {
+                let history = &stream.history;
+                (
+                    recover.map(|since| history.recover(since.offset, since.epoch())),
+                    None,
+                )
+            }
+        };
+        BrokerEvent::Subscribed {
+            position: Some(stream.history.position()),
+            recovery,
+            newest,
+        }
+    }
+
+    fn clear(&mut self, about: &About<'_>) -> BrokerEvent {
+        if let Some(stream) = self.streams.get_mut(about.topic) {
+            let history = &mut stream.history;
+            let before = (history.len(), history.bytes());
+            history.clear();
+            let after = (history.len(), history.bytes());
+            self.count(before, after);
+        }
+        BrokerEvent::Cleared
     }
 
     fn unsubscribe(&mut self, about: &About<'_>, now: Time) -> BrokerEvent {
@@ -275,6 +305,23 @@ impl Memory {
     }
 }
 
+/// What a subscriber gets where only the newest publication counts: that one, unless it has it.
+fn newest_only(
+    history: &History,
+    recover: Option<Since<'_>>,
+) -> (Option<Recovery>, Option<Publication>) {
+    let position = history.position();
+    let has = |since: &Since<'_>| {
+        since.offset == position.offset && since.epoch() == Some(position.epoch)
+    };
+    match (recover, history.newest()) {
+        (None, newest) => (None, newest.cloned()),
+        (Some(since), _) if has(&since) => (Some(Recovery::Complete(Vec::new())), None),
+        (Some(_), Some(newest)) => (Some(Recovery::Complete(vec![newest.clone()])), None),
+        (Some(_), None) => (Some(Recovery::Lost), None),
+    }
+}
+
 /// Entries of dropped publications that the log may always hold.
 const LOG_SLACK: usize = 1_024;
 
@@ -284,12 +331,12 @@ const SWEEP: Duration = Duration::from_secs(1);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::ChannelOptions;
-    use crate::history::Recovery;
+    use crate::config::Namespace;
+    use crate::publication::{Payload, RawJson, Tags};
 
     struct Desk {
         memory: Memory,
-        options: ChannelOptions,
+        options: Namespace,
         now: Time,
         random: u64,
     }
@@ -298,7 +345,7 @@ mod tests {
         fn new(limits: HubLimits) -> Desk {
             Desk {
                 memory: Memory::new(limits, Seed::new(1, 2)),
-                options: ChannelOptions::open(),
+                options: Namespace::open(),
                 now: Time::ZERO,
                 random: 0,
             }
@@ -315,14 +362,13 @@ mod tests {
         }
 
         fn publish(&mut self, topic: &str) -> Position {
-            let data = RawJson::parse("{\"n\":1}").unwrap();
-            match self.ask(
-                topic,
-                BrokerRequest::Publish {
-                    data: &data,
-                    info: None,
-                },
-            ) {
+            let data = Payload::Json(RawJson::parse("{\"n\":1}").unwrap());
+            let draft = Draft {
+                data: &data,
+                info: None,
+                tags: &Tags::new(),
+            };
+            match self.ask(topic, BrokerRequest::Publish { draft, keep: true }) {
                 BrokerEvent::Published(_, position) => position,
                 BrokerEvent::Refused(error) => panic!("{error:?}"),
                 _ => panic!("another answer"),
@@ -341,8 +387,14 @@ mod tests {
                     recover: Some(since),
                 },
             ) {
-                BrokerEvent::Subscribed(_, Some(Recovery::Complete(missed))) => Some(missed.len()),
-                BrokerEvent::Subscribed(_, Some(Recovery::Lost)) => None,
+                BrokerEvent::Subscribed {
+                    recovery: Some(Recovery::Complete(missed)),
+                    ..
+                } => Some(missed.len()),
+                BrokerEvent::Subscribed {
+                    recovery: Some(Recovery::Lost),
+                    ..
+                } => None,
                 _ => panic!("another answer"),
             }
         }
@@ -383,14 +435,14 @@ mod tests {
     #[test]
     fn all_histories_together_are_bounded_and_the_oldest_go_first() {
         let limits = HubLimits {
-            worker_history: 2_000,
+            worker_history: 4_000,
             ..HubLimits::default()
         };
         let mut desk = Desk::new(limits);
         let old = desk.publish("old");
         for n in 0..100 {
             desk.publish(&format!("room{}", n % 7));
-            assert!(desk.memory.size().1 <= 2_000);
+            assert!(desk.memory.size().1 <= 4_000);
         }
         assert_eq!(desk.missed("old", Position { offset: 0, ..old }), None);
         assert_eq!(desk.missed("old", old), Some(0));
@@ -425,9 +477,48 @@ mod tests {
         desk.ask("b", BrokerRequest::Unsubscribe);
         desk.pass(1);
         let taken = desk.ask("d", BrokerRequest::Subscribe { recover: None });
-        assert!(matches!(taken, BrokerEvent::Subscribed(Some(_), None)));
+        assert!(matches!(
+            taken,
+            BrokerEvent::Subscribed {
+                position: Some(_),
+                recovery: None,
+                ..
+            }
+        ));
         assert_eq!(desk.memory.size().0, 3);
         assert_eq!(desk.memory.due.len(), 3);
+    }
+
+    #[test]
+    fn a_cleared_history_keeps_its_position() {
+        let mut desk = Desk::new(HubLimits::default());
+        let first = desk.publish("a");
+        let second = desk.publish("a");
+        assert!(matches!(
+            desk.ask("a", BrokerRequest::Clear),
+            BrokerEvent::Cleared
+        ));
+        assert_eq!(desk.memory.size(), (1, 0));
+        assert_eq!(desk.missed("a", first), None);
+        assert_eq!(desk.missed("a", second), Some(0));
+        assert_eq!(desk.publish("a").offset, 3);
+    }
+
+    #[test]
+    fn a_cache_gives_the_newest_to_whoever_does_not_have_it() {
+        let mut desk = Desk::new(HubLimits::default());
+        desk.options.recovery = RecoveryMode::Cache;
+        let first = desk.publish("a");
+        let second = desk.publish("a");
+        let far = Position { offset: 0, ..first };
+        assert_eq!(desk.missed("a", far), Some(1));
+        assert_eq!(desk.missed("a", first), Some(1));
+        assert_eq!(desk.missed("a", second), Some(0));
+        let plain = desk.ask("a", BrokerRequest::Subscribe { recover: None });
+        let BrokerEvent::Subscribed { newest, .. } = plain else {
+            panic!()
+        };
+        assert_eq!(newest.unwrap().offset(), 2);
     }
 
     #[test]

@@ -5,19 +5,16 @@
 
 pub(crate) mod memory;
 
-use crate::config::ChannelOptions;
+use crate::config::Namespace;
 use crate::history::{Page, Recovery, Slice};
-use crate::publication::{ClientInfo, Epoch, Position, Publication, RawJson};
+use crate::publication::{Draft, Epoch, Position, Publication};
 use crate::reply::ClientError;
 use crate::topic::TopicName;
 
 /// What the hub asks of a broker about one channel.
 pub(crate) enum BrokerRequest<'a> {
-    /// Number a publication and keep it as the options say.
-    Publish {
-        data: &'a RawJson,
-        info: Option<&'a ClientInfo>,
-    },
+    /// Number a publication and keep it as the options say; or neither, if `keep` is false.
+    Publish { draft: Draft<'a>, keep: bool },
     /// This node has subscribers from now on; where does the channel stand, and what did one that
     /// returns miss?
     Subscribe { recover: Option<Since<'a>> },
@@ -25,6 +22,8 @@ pub(crate) enum BrokerRequest<'a> {
     Unsubscribe,
     /// A part of the history.
     History { epoch: Option<&'a str>, page: Page },
+    /// Forget the publications, but not the position.
+    Clear,
 }
 
 /// Where a returning subscriber stood, as it says.
@@ -44,8 +43,15 @@ impl Since<'_> {
 pub(crate) enum BrokerEvent {
     /// To [`BrokerRequest::Publish`].
     Published(Publication, Position),
-    /// To [`BrokerRequest::Subscribe`]; no position where the channel keeps no history.
-    Subscribed(Option<Position>, Option<Recovery>),
+    /// To [`BrokerRequest::Subscribe`]; no position where the channel keeps no history. Where only the
+    /// newest publication is recovered, it comes in any case.
+    Subscribed {
+        position: Option<Position>,
+        recovery: Option<Recovery>,
+        newest: Option<Publication>,
+    },
+    /// To [`BrokerRequest::Clear`].
+    Cleared,
     /// To [`BrokerRequest::Unsubscribe`].
     Unsubscribed,
     /// To [`BrokerRequest::History`].
@@ -57,5 +63,5 @@ pub(crate) enum BrokerEvent {
 /// A request with the channel it is about.
 pub(crate) struct About<'a> {
     pub(crate) topic: &'a TopicName,
-    pub(crate) options: &'a ChannelOptions,
+    pub(crate) options: &'a Namespace,
 }

@@ -14,27 +14,16 @@
 //!
 //! Fields we do not know are skipped, as the protocol grows by adding some.
 
-use crate::command::{Command, HistoryOf, Json, Subscribe};
-use crate::history::Recovery;
-use crate::publication::ClientInfo;
-use crate::reply::{ClientError, Connected, Reply, Subscribed, Unsubscribed};
+use crate::command::{BadFrame, Command, Connect, Data, HistoryOf, Numbered, Subscribe};
+use crate::publication::{ClientInfo, Tags};
+use crate::reply::{ClientError, Connected, Push, Reply, Subscribed};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt::Write;
-
-/// A command with its number.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Numbered<'a> {
-    /// Chosen by the client; 0 only for pongs and `send`.
-    pub id: u32,
-    /// The command, or why it makes no sense.
-    pub command: Result<Command<'a>, ClientError>,
-}
-
-/// The message cannot be understood: the connection is closed with 3501.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct BadFrame;
+use std::ops::Range;
+use tidegate_proto::Time;
 
 /// Reads the commands of a message, one by one. Linear in the length of the message, and without
 /// recursion, however deep it is nested. After an error there is nothing more.
@@ -74,7 +63,7 @@ pub fn fuzz_commands(message: &[u8]) -> usize {
         }) = &item
         {
             if let Command::Publish { data, .. } = command {
-                let _ = crate::publication::RawJson::from_value(data.0);
+                let _ = data.json();
             }
             if let Command::Subscribe(Subscribe { channel, .. }) = command {
                 let _ = crate::topic::TopicName::parse(channel);
@@ -170,8 +159,8 @@ impl<'a> Envelope<'a> {
             (self.ping, |t| nothing(t, Command::Ping)),
             (self.send, |t| nothing(t, Command::Send)),
             (self.rpc, read_rpc),
-            (self.refresh, |t| nothing(t, Command::Refresh)),
-            (self.sub_refresh, |t| nothing(t, Command::Refresh)),
+            (self.refresh, read_refresh),
+            (self.sub_refresh, read_sub_refresh),
         ];
         let mut given = known
             .into_iter()
@@ -205,13 +194,53 @@ struct ConnectFields<'a> {
     token: Cow<'a, str>,
     #[serde(borrow, default)]
     data: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    subs: Option<BTreeMap<Cow<'a, str>, RecoverFields<'a>>>,
+}
+
+#[derive(Deserialize)]
+struct RecoverFields<'a> {
+    #[serde(default)]
+    recover: bool,
+    #[serde(borrow, default)]
+    epoch: Cow<'a, str>,
+    #[serde(default)]
+    offset: u64,
 }
 
 fn read_connect(text: &str) -> serde_json::Result<Command<'_>> {
     let fields: ConnectFields<'_> = serde_json::from_str(text)?;
-    Ok(Command::Connect {
-        has_token: !fields.token.is_empty(),
-        data: fields.data.map(Json),
+    let subs = fields.subs.into_iter().flatten();
+    Ok(Command::Connect(Connect {
+        token: fields.token,
+        data: fields.data.map(Data::Json),
+        recover: subs
+            .filter(|(_, sub)| sub.recover)
+            .map(|(channel, sub)| (channel, (sub.offset, sub.epoch)))
+            .collect(),
+    }))
+}
+
+#[derive(Deserialize)]
+struct TokenFields<'a> {
+    #[serde(borrow, default)]
+    channel: Cow<'a, str>,
+    #[serde(borrow, default)]
+    token: Cow<'a, str>,
+}
+
+fn read_refresh(text: &str) -> serde_json::Result<Command<'_>> {
+    let fields: TokenFields<'_> = serde_json::from_str(text)?;
+    Ok(Command::Refresh {
+        token: fields.token,
+    })
+}
+
+fn read_sub_refresh(text: &str) -> serde_json::Result<Command<'_>> {
+    let fields: TokenFields<'_> = serde_json::from_str(text)?;
+    Ok(Command::SubRefresh {
+        channel: fields.channel,
+        token: fields.token,
     })
 }
 
@@ -219,12 +248,20 @@ fn read_connect(text: &str) -> serde_json::Result<Command<'_>> {
 struct SubscribeFields<'a> {
     #[serde(borrow)]
     channel: Cow<'a, str>,
+    #[serde(borrow, default)]
+    token: Cow<'a, str>,
     #[serde(default)]
     recover: bool,
     #[serde(borrow, default)]
     epoch: Cow<'a, str>,
     #[serde(default)]
     offset: u64,
+    #[serde(default)]
+    join_leave: bool,
+    #[serde(borrow, default)]
+    data: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    delta: Cow<'a, str>,
     #[serde(borrow, default)]
     tf: Option<&'a RawValue>,
     #[serde(default)]
@@ -234,14 +271,18 @@ struct SubscribeFields<'a> {
 }
 
 /// The flag by which a client asks for error 112.
-const REJECT_UNRECOVERED: i64 = 2;
+pub(super) const REJECT_UNRECOVERED: i64 = 2;
 
 fn read_subscribe(text: &str) -> serde_json::Result<Command<'_>> {
     let fields: SubscribeFields<'_> = serde_json::from_str(text)?;
     Ok(Command::Subscribe(Subscribe {
         channel: fields.channel,
+        token: fields.token,
         recover: fields.recover.then_some((fields.offset, fields.epoch)),
         reject_unrecovered: fields.flag & REJECT_UNRECOVERED != 0,
+        join_leave: fields.join_leave,
+        data: fields.data.map(Data::Json),
+        delta: !fields.delta.is_empty(),
         unavailable: fields.tf.is_some() || fields.kind != 0,
     }))
 }
@@ -258,7 +299,7 @@ fn read_publish(text: &str) -> serde_json::Result<Command<'_>> {
     let fields: PublishFields<'_> = serde_json::from_str(text)?;
     Ok(Command::Publish {
         channel: fields.channel,
-        data: Json(fields.data),
+        data: Data::Json(fields.data),
     })
 }
 
@@ -304,7 +345,7 @@ fn read_rpc(text: &str) -> serde_json::Result<Command<'_>> {
     let fields: RpcFields<'_> = serde_json::from_str(text)?;
     Ok(Command::Rpc {
         method: fields.method,
-        data: fields.data.map(Json),
+        data: fields.data.map(Data::Json),
     })
 }
 
@@ -367,9 +408,33 @@ pub(crate) fn write_reply(out: &mut String, id: u32, reply: &Reply<'_>) {
         Reply::Rpc(data) => {
             let _ = write!(out, "\"rpc\":{{\"data\":{data}}}");
         }
+        Reply::Refreshed {
+            client,
+            version,
+            ttl,
+        } => {
+            out.push_str("\"refresh\":{\"client\":");
+            quote(out, client);
+            out.push_str(",\"version\":");
+            quote(out, version);
+            write_ttl(out, ",", *ttl);
+            out.push('}');
+        }
+        Reply::SubRefreshed { ttl } => {
+            out.push_str("\"sub_refresh\":{");
+            write_ttl(out, "", *ttl);
+            out.push('}');
+        }
         Reply::Error(error) => write_error(out, error),
     }
     out.push('}');
+}
+
+/// Appends when something expires, with `comma` in front, or nothing if it does not.
+fn write_ttl(out: &mut String, comma: &str, ttl: Option<u32>) {
+    if let Some(ttl) = ttl {
+        let _ = write!(out, "{comma}\"expires\":true,\"ttl\":{ttl}");
+    }
 }
 
 fn write_connected(out: &mut String, result: &Connected<'_>) {
@@ -385,42 +450,83 @@ fn write_connected(out: &mut String, result: &Connected<'_>) {
     quote(out, result.session);
     out.push_str(",\"node\":");
     quote(out, result.node);
+    let _ = write!(out, ",\"time\":{}", result.time.unix_millis());
+    write_ttl(out, ",", result.ttl);
+    if !result.subs.is_empty() {
+        out.push_str(",\"subs\":{");
+        for (n, (topic, sub)) in result.subs.iter().enumerate() {
+            if n > 0 {
+                out.push(',');
+            }
+            quote(out, topic.as_str());
+            out.push(':');
+            write_subscribed_object(out, sub);
+        }
+        out.push('}');
+    }
     out.push('}');
 }
 
 fn write_subscribed(out: &mut String, result: &Subscribed) {
-    out.push_str("\"subscribe\":{");
-    let mut comma = "";
-    if let Some(position) = result.position {
+    out.push_str("\"subscribe\":");
+    write_subscribed_object(out, result);
+}
+
+fn write_subscribed_object(out: &mut String, result: &Subscribed) {
+    let mut fields = Fields::begin(out);
+    write_position(&mut fields, result);
+    if let Some((_, recovery)) = &result.recovery {
+        fields.add("\"was_recovering\":true");
+        if matches!(recovery, crate::history::Recovery::Complete(_)) {
+            fields.add("\"recovered\":true");
+        }
+    }
+    if !result.publications().is_empty() {
+        let out = fields.add("\"publications\":");
+        write_list(out, result.publications().iter().map(|one| one.json()));
+    }
+    if let Some(ttl) = result.ttl {
+        let _ = write!(fields.add("\"expires\":true,\"ttl\":"), "{ttl}");
+    }
+    fields.end();
+}
+
+/// What a subscribe result and a subscribe push have in common.
+fn write_position(fields: &mut Fields<'_>, result: &Subscribed) {
+    if let (Some(position), Some(offset)) = (result.position, result.offset()) {
         if result.recoverable {
-            out.push_str("\"recoverable\":true,");
+            fields.add("\"recoverable\":true");
         }
-        // After a recovery the offset is the one the client named: the publications move it on.
-        let offset = match &result.recovery {
-            Some((since, Recovery::Complete(_))) => *since,
-            _ => position.offset,
-        };
-        let _ = write!(
-            out,
-            "\"positioned\":true,\"epoch\":\"{}\",\"offset\":{offset}",
-            position.epoch
-        );
-        comma = ",";
+        let out = fields.add("\"positioned\":true");
+        let _ = write!(out, ",\"epoch\":\"{}\",\"offset\":{offset}", position.epoch);
     }
-    match &result.recovery {
-        Some((_, Recovery::Complete(missed))) => {
-            let _ = write!(out, "{comma}\"was_recovering\":true,\"recovered\":true");
-            if !missed.is_empty() {
-                out.push_str(",\"publications\":");
-                write_list(out, missed.iter().map(|publication| publication.json()));
-            }
-        }
-        Some((_, Recovery::Lost)) => {
-            let _ = write!(out, "{comma}\"was_recovering\":true");
-        }
-        None => {}
+    if let Some(data) = &result.data {
+        fields.add("\"data\":").push_str(data.as_str());
     }
-    out.push('}');
+}
+
+/// An object's fields, with the commas between them.
+struct Fields<'a> {
+    out: &'a mut String,
+    comma: &'static str,
+}
+
+impl<'a> Fields<'a> {
+    fn begin(out: &'a mut String) -> Fields<'a> {
+        out.push('{');
+        Fields { out, comma: "" }
+    }
+
+    fn add(&mut self, text: &str) -> &mut String {
+        self.out.push_str(self.comma);
+        self.out.push_str(text);
+        self.comma = ",";
+        self.out
+    }
+
+    fn end(self) {
+        self.out.push('}');
+    }
 }
 
 /// Appends `{"presence":{client: info, …}}`.
@@ -475,35 +581,87 @@ fn write_error(out: &mut String, error: &ClientError) {
     out.push('}');
 }
 
-/// The push that tells members of a channel who came.
-pub(crate) fn join(channel: &str, info: &ClientInfo) -> String {
-    came_or_went(channel, "join", info)
+/// A publication on its way to subscribers.
+pub(crate) struct Sent<'a> {
+    pub(crate) channel: &'a str,
+    /// 0 for none.
+    pub(crate) offset: u64,
+    pub(crate) at: Time,
+    pub(crate) data: &'a str,
+    pub(crate) info: Option<&'a ClientInfo>,
+    pub(crate) tags: &'a Tags,
+    /// One more tag.
+    pub(crate) extra: Option<(&'a str, &'a str)>,
 }
 
-/// The push that tells members of a channel who went.
-pub(crate) fn leave(channel: &str, info: &ClientInfo) -> String {
-    came_or_went(channel, "leave", info)
+/// Appends the push of a publication; the answer is where its `Publication` object and its data stand.
+pub(crate) fn write_publication(out: &mut String, sent: &Sent<'_>) -> (Range<usize>, Range<usize>) {
+    let room = sent.data.len() + sent.channel.len() + sent.info.map_or(0, |i| i.json().len()) + 120;
+    out.reserve(room);
+    out.push_str("{\"push\":{\"channel\":");
+    quote(out, sent.channel);
+    out.push_str(",\"pub\":");
+    let start = out.len();
+    out.push_str("{\"data\":");
+    let data_start = out.len();
+    out.push_str(sent.data);
+    let data = data_start..out.len();
+    if let Some(info) = sent.info {
+        out.push_str(",\"info\":");
+        out.push_str(info.json());
+    }
+    if sent.offset > 0 {
+        let _ = write!(out, ",\"offset\":{}", sent.offset);
+    }
+    write_tags(out, sent.tags, sent.extra);
+    let _ = write!(out, ",\"time\":{}}}", sent.at.unix_millis());
+    let object = start..out.len();
+    out.push_str("}}");
+    (object, data)
 }
 
-fn came_or_went(channel: &str, what: &str, info: &ClientInfo) -> String {
-    let mut out = String::from("{\"push\":{\"channel\":");
-    quote(&mut out, channel);
-    let _ = write!(out, ",\"{what}\":{{\"info\":{}}}}}}}", info.json());
-    out
+fn write_tags(out: &mut String, tags: &Tags, extra: Option<(&str, &str)>) {
+    let tags = tags
+        .iter()
+        .map(|(name, text)| (name.as_str(), text.as_str()));
+    let mut opening = ",\"tags\":{";
+    for (name, text) in tags.chain(extra) {
+        out.push_str(opening);
+        quote(out, name);
+        out.push(':');
+        quote(out, text);
+        opening = ",";
+    }
+    if opening == "," {
+        out.push('}');
+    }
 }
 
-/// The push that ends a subscription.
-pub(crate) fn unsubscribed(channel: &str, why: Unsubscribed) -> String {
-    let mut out = String::from("{\"push\":{\"channel\":");
-    quote(&mut out, channel);
-    let _ = write!(out, ",\"unsubscribe\":{{\"code\":{},\"reason\":", why.code);
-    quote(&mut out, why.reason);
-    out.push_str("}}}");
-    out
+/// Appends a push.
+pub(crate) fn write_push(out: &mut String, channel: &str, push: &Push) {
+    out.push_str("{\"push\":{\"channel\":");
+    quote(out, channel);
+    match push {
+        Push::Join(info) => {
+            let _ = write!(out, ",\"join\":{{\"info\":{}}}", info.json());
+        }
+        Push::Leave(info) => {
+            let _ = write!(out, ",\"leave\":{{\"info\":{}}}", info.json());
+        }
+        Push::Unsubscribed(why) => {
+            let _ = write!(out, ",\"unsubscribe\":{{\"code\":{},\"reason\":", why.code);
+            quote(out, why.reason);
+            out.push('}');
+        }
+        Push::Subscribed(result) => {
+            out.push_str(",\"subscribe\":");
+            let mut fields = Fields::begin(out);
+            write_position(&mut fields, result);
+            fields.end();
+        }
+    }
+    out.push_str("}}");
 }
-
-/// The hub's ping: an empty reply.
-pub(crate) const PING: &str = "{}";
 
 #[cfg(test)]
 #[path = "json/tests.rs"]

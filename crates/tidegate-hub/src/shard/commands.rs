@@ -1,21 +1,20 @@
 //! What a shard does with the commands of its clients: it checks them and asks the channel's home.
 
 use super::{Out, Shard};
-use crate::codec::json::{self, Numbered};
-use crate::command::{Command, HistoryOf, Json, Subscribe};
-use crate::config::{Access, ChannelOptions};
+use crate::codec::{Form, json, protobuf};
+use crate::command::{BadFrame, Command, Data, HistoryOf, Numbered};
+use crate::config::{Access, Namespace};
 use crate::history::Page;
 use crate::mail::{Ask, Asker, Question, WorkerMail};
-use crate::publication::{ClientInfo, RawJson, client_id};
-use crate::reply::{ClientError, Connected, Disconnect, Reply};
-use crate::session::Awaits;
+use crate::publication::{ClientInfo, RawJson};
+use crate::reply::{ClientError, Disconnect, Reply};
+use crate::session::{Awaits, Session};
 use crate::topic::TopicName;
 use std::sync::Arc;
-use std::time::Duration;
-use tidegate_proto::PeerId;
+use tidegate_proto::{PeerId, Time};
 
-/// What a command comes to at once: a reply, or nothing yet; an error reply; or the end.
-enum Outcome {
+/// What a command comes to at once, if it is no reply: an error reply, or the end.
+pub(super) enum Outcome {
     Error(ClientError),
     Close(Disconnect),
 }
@@ -26,33 +25,56 @@ impl From<ClientError> for Outcome {
     }
 }
 
-type Done = Result<(), Outcome>;
+pub(super) type Done = Result<(), Outcome>;
 
 impl Shard {
     /// Carries out a message. The replies that are known when all of it was read go out in one frame;
     /// those that another worker gives follow by themselves.
-    pub(super) fn commands(&mut self, peer: PeerId, text: &str, out: Out<'_, '_>) {
+    pub(super) fn commands(&mut self, peer: PeerId, message: &[u8], out: Out<'_, '_>) {
+        let Some(form) = self.sessions.get(peer).map(|session| session.form) else {
+            return;
+        };
         self.batch.peer = Some(peer);
-        for item in json::commands(text) {
-            let (id, done) = match item {
-                Err(json::BadFrame) => (0, Err(Outcome::Close(Disconnect::BAD_REQUEST))),
-                Ok(Numbered { id, command }) => (id, self.command(peer, id, command, out)),
-            };
-            match done {
-                Ok(()) => {}
-                Err(Outcome::Error(error)) => self.reply(peer, id, &Reply::Error(error), out),
-                Err(Outcome::Close(why)) => {
-                    self.flush(out);
-                    self.disconnect(peer, why, out);
+        self.batch.form = form;
+        match form {
+            Form::Json => {
+                // The connection has checked that a text is UTF-8.
+                let text = std::str::from_utf8(message).unwrap_or_default();
+                for item in json::commands(text) {
+                    if !self.item(peer, item, out) {
+                        break;
+                    }
                 }
             }
-            if self.doomed.contains(&peer) {
-                break;
+            Form::Protobuf => {
+                protobuf::commands(message, |item| self.item(peer, item, out));
             }
         }
         self.flush(out);
         self.batch.peer = None;
-        self.batch.text.clear();
+        self.batch.frame.clear();
+    }
+
+    /// Carries out one command of a message; false if the rest is not to be read.
+    fn item(
+        &mut self,
+        peer: PeerId,
+        item: Result<Numbered<'_>, BadFrame>,
+        out: Out<'_, '_>,
+    ) -> bool {
+        let (id, done) = match item {
+            Err(BadFrame) => (0, Err(Outcome::Close(Disconnect::BAD_REQUEST))),
+            Ok(Numbered { id, command }) => (id, self.command(peer, id, command, out)),
+        };
+        match done {
+            Ok(()) => {}
+            Err(Outcome::Error(error)) => self.reply(peer, id, &Reply::Error(error), out),
+            Err(Outcome::Close(why)) => {
+                self.flush(out);
+                self.disconnect(peer, &why, out);
+            }
+        }
+        !self.doomed.contains(&peer)
     }
 
     fn command(
@@ -62,174 +84,91 @@ impl Shard {
         command: Result<Command<'_>, ClientError>,
         out: Out<'_, '_>,
     ) -> Done {
-        let info = self
-            .sessions
-            .get(peer)
-            .and_then(|session| session.info.clone());
-        let Some(info) = info else {
+        let now = out.now();
+        let rate = self.config.command_rate;
+        let Some(session) = self.sessions.get_mut(peer) else {
+            return Ok(());
+        };
+        let name = command.as_ref().map_or("unknown", Command::name);
+        *self.stats.commands.entry(name).or_default() += 1;
+        let Some(info) = session.info.clone() else {
             return match command {
-                Ok(Command::Connect { has_token, data }) => {
-                    self.connect(peer, id, has_token, data, out)
-                }
+                Ok(Command::Connect(connect)) => self.connect(peer, id, &connect, out),
                 _ => Err(Outcome::Close(Disconnect::BAD_REQUEST)),
             };
         };
-        match command? {
-            Command::Connect { .. } => Err(Outcome::Close(Disconnect::BAD_REQUEST)),
-            Command::Pong => {
-                self.pong(peer, out);
-                Ok(())
-            }
-            Command::Send => Ok(()),
+        let command = command?;
+        if command == Command::Pong {
+            self.pong(peer, out);
+            return Ok(());
+        }
+        if rate.is_some_and(|rate| !session.commands.take(rate, now)) && id != 0 {
+            return Err(ClientError::TOO_MANY_REQUESTS.into());
+        }
+        match command {
+            Command::Connect(_) => Err(Outcome::Close(Disconnect::BAD_REQUEST)),
+            Command::Pong | Command::Send => Ok(()),
             Command::Ping => {
                 self.reply(peer, id, &Reply::Pong, out);
                 Ok(())
             }
-            Command::Subscribe(subscribe) => self.subscribe(peer, id, &subscribe, info, out),
-            Command::Unsubscribe { channel } => self.unsubscribe(peer, id, &channel, info, out),
-            Command::Publish { channel, data } => {
-                let (topic, _) = self.allowed(&channel, Access::Publish)?;
-                let data = checked(data)?;
-                self.ask(peer, id, topic, Question::Publish { info, data }, out)
-            }
+            Command::Subscribe(subscribe) => self.subscribe(peer, id, &subscribe, &info, out),
+            Command::Unsubscribe { channel } => self.unsubscribe(peer, id, &channel, &info, out),
+            Command::Publish { channel, data } => self.publish(peer, id, &channel, data, info, out),
             Command::Presence { channel } => {
-                let (topic, _) = self.allowed(&channel, Access::Presence)?;
+                let topic = self.allowed(peer, &channel, Access::Presence, &info)?;
                 self.ask(peer, id, topic, Question::Presence, out)
             }
             Command::PresenceStats { channel } => {
-                let (topic, _) = self.allowed(&channel, Access::Presence)?;
+                let topic = self.allowed(peer, &channel, Access::Presence, &info)?;
                 self.ask(peer, id, topic, Question::PresenceStats, out)
             }
-            Command::History(history) => self.history(peer, id, &history, out),
+            Command::History(history) => self.history(peer, id, &history, &info, out),
             Command::Rpc { method, data } => self.rpc(peer, id, &method, data, out),
-            Command::Refresh => Err(ClientError::NOT_AVAILABLE.into()),
+            Command::Refresh { token } => self.refresh(peer, id, &token, &info, out),
+            Command::SubRefresh { channel, token } => {
+                self.sub_refresh(peer, id, &channel, &token, &info, out)
+            }
         }
-    }
-
-    /// The first command: who is there?
-    fn connect(
-        &mut self,
-        peer: PeerId,
-        id: u32,
-        has_token: bool,
-        data: Option<Json<'_>>,
-        out: Out<'_, '_>,
-    ) -> Done {
-        if !self.config.anonymous {
-            return Err(match has_token {
-                true => Outcome::Close(Disconnect::INVALID_TOKEN),
-                false => Outcome::Error(ClientError::UNAUTHORIZED),
-            });
-        }
-        let conn_info = data.map(checked).transpose()?;
-        if conn_info
-            .as_ref()
-            .is_some_and(|info| info.as_str().len() > self.config.limits.conn_info)
-        {
-            return Err(ClientError::LIMIT_EXCEEDED.into());
-        }
-        let info = ClientInfo::new(
-            client_id(out.random(), out.random()),
-            "",
-            conn_info.as_ref(),
-        );
-        let info = Arc::new(info);
-        let session_secret = format!("{:016x}{:016x}", out.random(), out.random());
-        if let Some(session) = self.sessions.get_mut(peer) {
-            session.info = Some(Arc::clone(&info));
-            session.awaits = Awaits::NextPing;
-        }
-        // The first ping comes early by chance, so that clients that came together are not pinged so.
-        let half = self.config.ping / 2;
-        let micros = u64::try_from(half.as_micros()).unwrap_or(u64::MAX).max(1);
-        let first = half + Duration::from_micros(out.random() % micros);
-        self.arm(peer, out.now() + first, out);
-        let config = Arc::clone(&self.config);
-        let reply = Reply::Connected(Connected {
-            client: &info.client(),
-            version: &config.version,
-            session: &session_secret,
-            node: &config.node,
-            ping_seconds: config.ping.as_secs(),
-        });
-        self.reply(peer, id, &reply, out);
-        Ok(())
     }
 
     /// The answer to our ping. One that was not asked for is taken without a word.
     fn pong(&mut self, peer: PeerId, out: Out<'_, '_>) {
+        let ping = self.config.ping;
         let Some(session) = self.sessions.get_mut(peer) else {
             return;
         };
         if let Awaits::Pong { sent } = session.awaits {
             session.awaits = Awaits::NextPing;
-            let due = sent + self.config.ping;
-            self.arm(peer, due, out);
+            session.due = sent + ping;
+            self.watch(peer, out);
         }
     }
 
-    fn subscribe(
-        &mut self,
-        peer: PeerId,
-        id: u32,
-        subscribe: &Subscribe<'_>,
-        info: Arc<ClientInfo>,
-        out: Out<'_, '_>,
-    ) -> Done {
-        let (topic, _) = self.allowed(&subscribe.channel, Access::Subscribe)?;
-        if subscribe.unavailable {
-            return Err(ClientError::NOT_AVAILABLE.into());
-        }
-        let most = self.config.limits.channels;
-        let Some(session) = self.sessions.get_mut(peer) else {
-            return Ok(());
-        };
-        if session.sub(&topic).is_some() {
-            return Err(ClientError::ALREADY_SUBSCRIBED.into());
-        }
-        if session.subs.len() >= most {
-            return Err(ClientError::LIMIT_EXCEEDED.into());
-        }
-        let attempt = session.begin(topic.clone());
-        let recover = subscribe.recover.as_ref();
-        let question = Question::Subscribe {
-            info,
-            attempt,
-            recover: recover.map(|(offset, epoch)| (*offset, epoch.as_ref().into())),
-            reject_unrecovered: subscribe.reject_unrecovered,
-        };
-        let asked = self.ask(peer, id, topic.clone(), question, out);
-        if asked.is_err() {
-            if let Some(session) = self.sessions.get_mut(peer) {
-                session.remove(&topic);
-            }
-        }
-        asked
-    }
-
-    /// Takes effect at once; the home hears of it in due order. A channel that was not subscribed to is
-    /// no error.
-    fn unsubscribe(
+    fn publish(
         &mut self,
         peer: PeerId,
         id: u32,
         channel: &str,
+        data: Data<'_>,
         info: Arc<ClientInfo>,
         out: Out<'_, '_>,
     ) -> Done {
-        let topic = TopicName::parse(channel).map_err(|_| ClientError::BAD_REQUEST)?;
-        let sub = self
-            .sessions
-            .get_mut(peer)
-            .and_then(|session| session.remove(&topic));
-        if let Some(sub) = sub {
-            if let Some(index) = sub.member {
-                self.local.remove(&topic, index, &mut self.sessions);
-            }
-            self.leave(topic.home(self.workers), vec![(topic, info)], out);
+        let topic = self.allowed(peer, channel, Access::Publish, &info)?;
+        let config = Arc::clone(&self.config);
+        let Some(options) = config.namespaces.options(&topic) else {
+            return Err(ClientError::UNKNOWN_CHANNEL.into());
+        };
+        let data = data
+            .payload(options.binary)
+            .map_err(|_| ClientError::BAD_REQUEST)?;
+        let session = self.sessions.get_mut(peer);
+        let sub = session.as_ref().and_then(|session| session.sub(&topic));
+        let info = sub.and_then(|sub| sub.info.clone()).unwrap_or(info);
+        if session.is_some_and(|session| !paced(session, &topic, options, out.now())) {
+            return Err(ClientError::TOO_MANY_REQUESTS.into());
         }
-        self.reply(peer, id, &Reply::Unsubscribed, out);
-        Ok(())
+        self.ask(peer, id, topic, Question::Publish { info, data }, out)
     }
 
     fn history(
@@ -237,9 +176,10 @@ impl Shard {
         peer: PeerId,
         id: u32,
         history: &HistoryOf<'_>,
+        info: &ClientInfo,
         out: Out<'_, '_>,
     ) -> Done {
-        let (topic, _) = self.allowed(&history.channel, Access::History)?;
+        let topic = self.allowed(peer, &history.channel, Access::History, info)?;
         let page = Page {
             since: history.since.as_ref().map(|(offset, _)| *offset),
             limit: usize::try_from(history.limit).ok(), // a negative limit is none
@@ -259,7 +199,7 @@ impl Shard {
         peer: PeerId,
         id: u32,
         method: &str,
-        data: Option<Json<'_>>,
+        data: Option<Data<'_>>,
         out: Out<'_, '_>,
     ) -> Done {
         let result = match method {
@@ -277,16 +217,21 @@ impl Shard {
     /// The channel, if it exists and this may be done with it.
     fn allowed(
         &self,
+        peer: PeerId,
         channel: &str,
         access: Access,
-    ) -> Result<(TopicName, &ChannelOptions), ClientError> {
+        info: &ClientInfo,
+    ) -> Result<TopicName, ClientError> {
         let topic = TopicName::parse(channel).map_err(|_| ClientError::BAD_REQUEST)?;
-        let options = self.config.allow(&topic, access)?;
-        Ok((topic, options))
+        let session = self.sessions.get(peer);
+        let subscribed = session.is_some_and(|session| session.is_in(&topic));
+        self.config
+            .allow_client(&topic, access, info.user(), subscribed)?;
+        Ok(topic)
     }
 
     /// Asks a channel's home: at once if that is here, else by mail.
-    fn ask(
+    pub(super) fn ask(
         &mut self,
         peer: PeerId,
         id: u32,
@@ -321,6 +266,21 @@ impl Shard {
 }
 
 /// Data of a client, if others can be expected to read it.
-fn checked(data: Json<'_>) -> Result<RawJson, ClientError> {
-    RawJson::from_value(data.0).map_err(|_| ClientError::BAD_REQUEST)
+pub(super) fn checked(data: Data<'_>) -> Result<RawJson, ClientError> {
+    data.json().map_err(|_| ClientError::BAD_REQUEST)
+}
+
+/// Whether a client keeps to the rate at which it may publish in this namespace.
+fn paced(session: &mut Session, topic: &TopicName, options: &Namespace, now: Time) -> bool {
+    let Some(rate) = options.publish_rate else {
+        return true;
+    };
+    let name = topic.namespace().unwrap_or_default();
+    let meters = &mut session.extra().publishes;
+    let known = meters.iter().position(|(known, _)| **known == *name);
+    let at = known.unwrap_or_else(|| {
+        meters.push((name.into(), crate::session::Meter::default()));
+        meters.len() - 1
+    });
+    meters[at].1.take(rate, now)
 }

@@ -1,13 +1,14 @@
 //! What a shard does for the channels whose home it is: it answers, and it tells the members.
 
 use super::{Out, Shard};
-use crate::codec::json;
-use crate::home::{Entered, Entry};
-use crate::mail::{Answer, Ask, Asker, Control, Question, WorkerMail};
-use crate::publication::ClientInfo;
+use crate::codec::Shared;
+use crate::home::{Entered, Entry, How};
+use crate::mail::{Answer, Ask, Asker, Delivered, Question, WorkerMail};
+use crate::publication::{ClientInfo, Draft, Tags};
+use crate::reply::Push;
 use crate::topic::TopicName;
 use std::sync::Arc;
-use tidegate_proto::{Encoded, WorkerId};
+use tidegate_proto::WorkerId;
 
 impl Shard {
     /// A client of this worker or another asks about a channel whose home is here.
@@ -31,26 +32,28 @@ impl Shard {
                     recover: recover.as_ref().map(|(offset, epoch)| (*offset, &**epoch)),
                     reject_unrecovered,
                 };
-                let Entered { result, joined } = self.home.enter(&topic, &entry, now, random);
+                let Entered { result, news } = self.home.enter(&topic, &entry, now, random);
                 let answer = Answer::Subscribed {
                     topic: topic.clone(),
                     attempt,
                     result,
                 };
                 self.answer(asker, answer, out);
-                if joined && !self.draining {
-                    self.fan_out(
-                        &topic,
-                        &Encoded::text(&json::join(topic.as_str(), &info)),
-                        out,
-                    );
-                }
-                return;
+                return self.announce(&topic, news.into_iter().collect(), out);
             }
             Question::Publish { info, data } => {
-                match self.home.publish(&topic, &data, Some(&info), now, random) {
+                let draft = Draft {
+                    data: &data,
+                    info: Some(&info),
+                    tags: &Tags::new(),
+                };
+                let how = How {
+                    keep: true,
+                    key: None,
+                };
+                match self.home.publish(&topic, draft, how, now, random) {
                     Ok((publication, _)) => {
-                        self.fan_out(&topic, publication.frame(), out);
+                        self.fan_out(&topic, publication.map(Delivered::Publication), out);
                         Answer::Published
                     }
                     Err(error) => Answer::Error(error),
@@ -72,35 +75,7 @@ impl Shard {
         self.answer(asker, answer, out);
     }
 
-    /// The control plane asks.
-    pub(super) fn control(&mut self, control: Control, out: Out<'_, '_>) {
-        let (now, random) = (out.now(), out.random());
-        match control {
-            Control::Publish { topic, data, reply } => {
-                let result = self.home.publish(&topic, &data, None, now, random);
-                reply.call(result.map(|(publication, position)| {
-                    self.fan_out(&topic, publication.frame(), out);
-                    position
-                }));
-            }
-            Control::History {
-                topic,
-                epoch,
-                page,
-                reply,
-            } => reply.call(
-                self.home
-                    .history(&topic, epoch.as_deref(), page, now, random),
-            ),
-            Control::Presence { topic, reply } => reply.call(self.home.presence(&topic)),
-            Control::PresenceStats { topic, reply } => {
-                reply.call(self.home.presence_stats(&topic));
-            }
-        }
-    }
-
-    /// Members that `from` had are gone; those that stay are told where the channel's options want it,
-    /// but not while the server shuts down, when everybody goes.
+    /// Members that `from` had are gone; those that stay are told where the channel's options want it.
     pub(super) fn left(
         &mut self,
         from: WorkerId,
@@ -108,14 +83,16 @@ impl Shard {
         out: Out<'_, '_>,
     ) {
         for (topic, info) in members {
-            let tell = self.home.leave(topic, from, info, out.now());
-            if tell && !self.draining {
-                self.fan_out(
-                    topic,
-                    &Encoded::text(&json::leave(topic.as_str(), info)),
-                    out,
-                );
-            }
+            let news = self.home.leave(topic, from, info, out.now());
+            self.announce(topic, news.into_iter().collect(), out);
+        }
+    }
+
+    /// Tells the members who came and went; but not while the server shuts down, when everybody goes.
+    pub(super) fn announce(&mut self, topic: &TopicName, news: Vec<Push>, out: Out<'_, '_>) {
+        if !news.is_empty() && !self.draining {
+            let news = Delivered::Presence(Shared::new(topic, news));
+            self.fan_out(topic, Some(news), out);
         }
     }
 
@@ -127,17 +104,22 @@ impl Shard {
         }
     }
 
-    /// Gives a frame to all members: directly here, by one mail to each other worker that has any.
-    fn fan_out(&mut self, topic: &TopicName, frame: &Encoded, out: Out<'_, '_>) {
+    /// Gives something to all members: directly here, by one mail to each other worker that has any.
+    pub(super) fn fan_out(&mut self, topic: &TopicName, what: Option<Delivered>, out: Out<'_, '_>) {
+        let Some(what) = what else { return };
+        self.stats.publications += u64::from(matches!(what, Delivered::Publication(_)));
         let mut n = 0;
         while let Some(members) = self.home.members(topic).get(n).copied() {
             n += 1;
             if members.worker == self.worker {
-                self.deliver(topic, frame, out);
+                match &what {
+                    Delivered::Publication(publication) => self.deliver(topic, publication, out),
+                    Delivered::Presence(news) => self.deliver_news(topic, news, out),
+                }
             } else if members.live {
                 let mail = WorkerMail::Deliver {
                     topic: topic.clone(),
-                    frame: frame.clone(),
+                    what: what.clone(),
                 };
                 if self.spool.offer(members.worker, mail, out).is_err() {
                     self.home.lags(topic, members.worker);

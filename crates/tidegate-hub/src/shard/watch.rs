@@ -1,0 +1,106 @@
+//! When a shard must look at a client again, and what it finds then: a ping that is due, a pong that did
+//! not come, a token that is dead, an outbox that does not move.
+
+use super::{Out, Shard, TIMER_SESSION};
+use crate::reply::{Disconnect, Unsubscribed};
+use crate::session::{Awaits, Lag};
+use tidegate_proto::{PeerId, Time, TimerId};
+
+impl Shard {
+    /// Sets a session's timer, if it must go off earlier than it will anyway.
+    pub(super) fn watch(&mut self, peer: PeerId, out: Out<'_, '_>) {
+        let (grace, patience) = (self.config.expired_grace, self.patience());
+        if let Some(session) = self.sessions.get_mut(peer) {
+            let due = session.deadline(grace, patience);
+            if due < session.armed {
+                session.armed = due;
+                out.timer(TimerId(TIMER_SESSION | u64::from(peer.slot())), due);
+            }
+        }
+    }
+
+    /// A slow client is looked at this often.
+    fn patience(&self) -> std::time::Duration {
+        self.config.no_progress / 4
+    }
+
+    /// A session's timer went off.
+    pub(super) fn check(&mut self, slot: u32, out: Out<'_, '_>) {
+        let now = out.now();
+        let Some(session) = self.sessions.in_slot(slot).filter(|s| s.armed <= now) else {
+            return; // stale: the session is another by now, or has been looked at
+        };
+        session.armed = Time::from_micros(u64::MAX);
+        let peer = session.peer;
+        self.check_tokens(peer, now, out);
+        self.check_slow(peer, now, out);
+        self.check_life(peer, now, out);
+        if !self.doomed.contains(&peer) {
+            self.watch(peer, out);
+        }
+    }
+
+    fn check_life(&mut self, peer: PeerId, now: Time, out: Out<'_, '_>) {
+        let pong = self.config.pong;
+        let Some(session) = self.sessions.get_mut(peer).filter(|s| s.due <= now) else {
+            return;
+        };
+        match session.awaits {
+            Awaits::Connect => self.disconnect(peer, &Disconnect::STALE, out),
+            Awaits::Pong { .. } => self.disconnect(peer, &Disconnect::NO_PONG, out),
+            Awaits::NextPing => {
+                session.awaits = Awaits::Pong { sent: now };
+                session.due = now + pong;
+                let ping = self.pings[session.form as usize].clone();
+                self.push(peer, &ping, out);
+            }
+        }
+    }
+
+    fn check_tokens(&mut self, peer: PeerId, now: Time, out: Out<'_, '_>) {
+        let grace = self.config.expired_grace;
+        let dead = |expires: Option<Time>| expires.is_some_and(|at| at + grace <= now);
+        let Some(session) = self.sessions.get(peer) else {
+            return;
+        };
+        if dead(session.expires()) {
+            return self.disconnect(peer, &Disconnect::EXPIRED, out);
+        }
+        let over = session.subs.iter().filter(|sub| dead(sub.expires));
+        let over: Vec<_> = over.map(|sub| sub.topic.clone()).collect();
+        for topic in over {
+            self.end(peer, &topic, Unsubscribed::EXPIRED, out);
+        }
+    }
+
+    /// A frame of this length found a client's outbox above its high mark, and was queued.
+    pub(super) fn lags(&mut self, peer: PeerId, added: usize, out: Out<'_, '_>) {
+        let (now, queued) = (out.now(), out.queued(peer));
+        let Some(session) = self.sessions.get_mut(peer) else {
+            return;
+        };
+        let extra = session.extra();
+        if let Some(lag) = &mut extra.slow {
+            lag.see(queued, added, now);
+        } else {
+            extra.slow = Some(Lag::new(queued, now));
+            self.watch(peer, out);
+        }
+    }
+
+    fn check_slow(&mut self, peer: PeerId, now: Time, out: Out<'_, '_>) {
+        let queued = out.queued(peer);
+        let Some(lag) = self
+            .sessions
+            .get_mut(peer)
+            .and_then(|session| session.slow())
+        else {
+            return;
+        };
+        lag.see(queued, 0, now);
+        lag.looked = now;
+        if now.since(lag.moved) >= self.config.no_progress {
+            self.disconnect(peer, &Disconnect::SLOW, out);
+        }
+    }
+}
