@@ -4,8 +4,8 @@
 use crate::OsRandom;
 use std::cell::RefCell;
 use std::sync::LazyLock;
-use tidegate_proto::Resources;
 use tidegate_proto::deflate::CodecPool;
+use tidegate_proto::{Random, Resources};
 
 /// Bytes read at once. Cost: one such buffer for each connection that holds octets nobody has asked for.
 pub(super) const READ: usize = 32 << 10;
@@ -22,7 +22,20 @@ thread_local! {
 }
 
 fn resources() -> Resources {
-    Resources::sharing(Box::new(OsRandom::new()), &CODECS)
+    Resources::sharing(Box::new(Masks(OsRandom::new())), &CODECS)
+}
+
+/// Where masking keys come from.
+struct Masks(OsRandom);
+
+impl Random for Masks {
+    fn fill(&mut self, bytes: &mut [u8]) {
+        #[cfg(feature = "testing")]
+        if crate::testing::masks::fill(bytes) {
+            return;
+        }
+        self.0.fill(bytes);
+    }
 }
 
 /// Runs `f` with this thread's resources. `f` must not call foreign code, say the transport.
@@ -75,5 +88,51 @@ mod tests {
         give_back(first);
         let second = take_buffer();
         assert_eq!(second.as_ptr(), address);
+    }
+
+    #[cfg(feature = "deflate")]
+    #[test]
+    fn what_a_connection_took_on_one_thread_it_gives_back_on_another() {
+        use crate::testing::pair;
+        use tidegate_proto::{Config, Deflate};
+
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_time()
+            .build()
+            .unwrap();
+        let dedicated = Deflate::Dedicated {
+            bits: 15,
+            mem_level: 8,
+        };
+        let config = Config {
+            deflate: dedicated.into(),
+            ..Config::default()
+        };
+        let mut ends = runtime.block_on(async { (0..4).map(|_| pair(config.clone())).collect() });
+        for round in 0..5 {
+            let handle = runtime.handle().clone();
+            let thread = std::thread::spawn(move || {
+                let mut ends: Vec<(crate::WebSocket<_>, crate::WebSocket<_>)> = ends;
+                handle.block_on(async {
+                    for (client, server) in &mut ends {
+                        let text = format!("round {round}, and then some more words; ").repeat(20);
+                        client.send(text.as_str()).await.unwrap();
+                        assert_eq!(server.recv().await.unwrap().as_text(), Some(&*text));
+                        server.send(text.as_str()).await.unwrap();
+                        assert_eq!(client.recv().await.unwrap().as_text(), Some(&*text));
+                    }
+                    assert!(codecs().kept_by_connections() > 1 << 20);
+                });
+                ends
+            });
+            ends = thread.join().unwrap();
+            if round == 2 {
+                ends.pop();
+            }
+        }
+        drop(ends);
+        assert_eq!(codecs().kept_by_connections(), 0);
+        assert!(codecs().pooled_bytes() > 0, "they wait to be used again");
     }
 }

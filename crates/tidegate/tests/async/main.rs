@@ -6,5 +6,6 @@ mod common;
 mod handshake;
 mod sockets;
 mod split;
+mod streams;
 mod upgrade;
 mod websocket;

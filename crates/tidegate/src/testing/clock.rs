@@ -1,0 +1,99 @@
+//! Virtual time for tests: it stands still until it is moved. It is tokio's, so all that waits on it moves along.
+
+use std::time::Duration;
+use tokio::task::yield_now;
+use tokio::time::Instant;
+
+/// Longest jump, so that what is due in between happens in between.
+const STEP: Duration = Duration::from_millis(100);
+/// How often the others may run after each.
+const TURNS: usize = 4;
+
+/// The runtime's time, in your hand.
+///
+/// Keepalive, close and handshake timeouts of a WebSocket, and all timers of your program that are tokio's,
+/// follow it. It needs a runtime of one thread (`#[tokio::test]` makes one). While time stands still and
+/// nothing but timers is left to wait for, tokio jumps to the next one by itself; so a test that only awaits
+/// needs no [`Clock::advance`].
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// use std::time::Duration;
+/// use tidegate::testing::{Clock, pair};
+///
+/// let clock = Clock::pause();
+/// let (mut client, mut server) = pair(tidegate::Config::default());
+/// let silent = tokio::spawn(async move { client.recv().await });
+/// clock.advance(Duration::from_secs(24)).await;
+/// assert!(!silent.is_finished());
+/// clock.advance(Duration::from_secs(12)).await; // a ping after 25 s, and 10 s for its pong
+/// assert!(!silent.await.unwrap().unwrap_err().clean);
+/// # drop(server);
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    started: Instant,
+}
+
+impl Clock {
+    /// Stops the time of the current runtime.
+    ///
+    /// # Panics
+    /// On a runtime with more than one thread, or when its time stands still already (`start_paused`).
+    pub fn pause() -> Clock {
+        tokio::time::pause();
+        Clock::here()
+    }
+
+    /// The clock of a runtime whose time stands still already, as with
+    /// `#[tokio::test(start_paused = true)]`.
+    pub fn here() -> Clock {
+        Clock {
+            started: Instant::now(),
+        }
+    }
+
+    /// Moves time on, in steps of at most 100 ms, and lets the other tasks run after each.
+    ///
+    /// # Panics
+    /// When time does not stand still.
+    pub async fn advance(&self, by: Duration) {
+        let mut left = by;
+        while !left.is_zero() {
+            let step = left.min(STEP);
+            tokio::time::advance(step).await;
+            for _ in 0..TURNS {
+                yield_now().await;
+            }
+            left -= step;
+        }
+    }
+
+    /// How much virtual time has passed since this clock was made.
+    pub fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_due_in_between_happens_in_between() {
+        let clock = Clock::pause();
+        let task = tokio::spawn(async move {
+            let mut seen = Vec::new();
+            for _ in 0..3 {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                seen.push(clock.elapsed().as_secs());
+            }
+            seen
+        });
+        clock.advance(Duration::from_secs(10)).await;
+        assert_eq!(task.await.unwrap(), [1, 2, 3]);
+        assert_eq!(clock.elapsed().as_secs(), 10);
+    }
+}
