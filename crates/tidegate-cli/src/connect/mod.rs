@@ -28,7 +28,7 @@ use console::{Console, Terminal, Tone};
 use inspect::From;
 use output::{Output, in_words};
 use plan::{Plan, Streams};
-use retry::Backoff;
+use retry::Retry;
 use serde_json::json;
 use session::{Ended, Session};
 use std::future::Future;
@@ -37,6 +37,7 @@ use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 use tidegate::client::{ClientStream, Established, HttpVersion};
 use tidegate::{CloseCode, Closed, ConnectError, WebSocket};
+use tidegate_proto::ProtocolError;
 use tokio::sync::mpsc;
 use watched::{Eye, Watched};
 
@@ -87,10 +88,10 @@ async fn talk(
     terminal: &mut Option<Terminal>,
 ) -> Result<(), Failure> {
     let mut interrupts = signals::interrupts();
-    let mut backoff = Backoff::default();
-    let (ws, how) = first(plan, console, &mut backoff, &mut interrupts).await?;
+    let mut retry = Retry::default();
+    let (ws, how) = first(plan, console, &mut retry, &mut interrupts).await?;
     let mut session = begin(plan, console, terminal, interrupts)?;
-    let ended = keep_on(plan, &mut session, ws, how, backoff).await;
+    let ended = keep_on(plan, &mut session, ws, how, retry).await;
     match ended {
         // Whoever has closed our stdout knows why.
         Err(Stop::Unread(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -125,7 +126,7 @@ impl std::convert::From<Failure> for Stop {
 async fn first(
     plan: &Plan,
     console: &Console,
-    backoff: &mut Backoff,
+    retry: &mut Retry,
     interrupts: &mut mpsc::Receiver<()>,
 ) -> Result<(Ws, Established), Failure> {
     loop {
@@ -138,7 +139,7 @@ async fn first(
             Err(error) if plan.reconnect && error.is_retryable() => error,
             Err(error) => return Err(cannot_connect(&error)),
         };
-        let wait = backoff.after(&error);
+        let wait = retry.after(&error);
         let seconds = wait.as_secs_f64();
         let line = format!("{}; trying again in {seconds:.1} s", could_not(&error));
         console.tell(Tone::Warning, &line);
@@ -176,13 +177,13 @@ async fn keep_on(
     session: &mut Session,
     ws: Ws,
     how: Established,
-    mut backoff: Backoff,
+    mut retry: Retry,
 ) -> Result<(), Stop> {
     let mut next = Some((ws, how));
     loop {
         let (ws, how) = match next.take() {
             Some(opened) => opened,
-            None => connect_again(plan, session, &mut backoff).await?,
+            None => connect_again(plan, session, &mut retry).await?,
         };
         announce(plan, session, &ws, &how).await?;
         let since = Instant::now();
@@ -194,8 +195,8 @@ async fn keep_on(
         if !plan.reconnect || !is_worth_another(&lost) {
             return Ok(judge(session, &lost)?);
         }
-        backoff.was_open_for(since.elapsed());
-        rest(session, &in_words(&lost), backoff.next()).await?;
+        let wait = retry.after_being_open(since.elapsed());
+        rest(session, &in_words(&lost), wait).await?;
     }
 }
 
@@ -203,7 +204,7 @@ async fn keep_on(
 async fn connect_again(
     plan: &Plan,
     session: &mut Session,
-    backoff: &mut Backoff,
+    retry: &mut Retry,
 ) -> Result<(Ws, Established), Stop> {
     loop {
         let console = session.output.console().clone();
@@ -214,7 +215,7 @@ async fn connect_again(
         match connected {
             Ok(opened) => return Ok(opened),
             Err(error) if error.is_retryable() => {
-                let wait = backoff.after(&error);
+                let wait = retry.after(&error);
                 rest(session, &could_not(&error), wait).await?;
             }
             Err(error) => return Err(cannot_connect(&error).into()),
@@ -323,7 +324,7 @@ async fn finish(session: &mut Session, ended: Ended) -> Result<(), Stop> {
 /// What an end that we did not ask for means.
 fn judge(session: &Session, closed: &Closed) -> Result<(), Failure> {
     let words = in_words(closed);
-    if closed.cause.is_some() && closed.by == tidegate_proto::Side::Us {
+    if closed.cause.is_some_and(is_violation) {
         return Err(Failure {
             exit: Exit::Protocol,
             line: format!("the server broke the protocol: {words}"),
@@ -344,6 +345,20 @@ fn judge(session: &Session, closed: &Closed) -> Result<(), Failure> {
         )));
     }
     Ok(())
+}
+
+/// The server's mistake; the others are silence, or limits of ours.
+fn is_violation(error: ProtocolError) -> bool {
+    !matches!(
+        error,
+        ProtocolError::Unresponsive
+            | ProtocolError::CloseTimeout
+            | ProtocolError::SlowConsumer
+            | ProtocolError::MessageTooBig
+            | ProtocolError::TooManyFragments
+            | ProtocolError::InflatesTooMuch
+            | ProtocolError::ControlFlood
+    )
 }
 
 /// Whether to connect anew: not when the server has said that it is done, or does not want us.

@@ -208,11 +208,11 @@ pub(crate) fn in_words(closed: &Closed) -> String {
         None if closed.clean => format!("{who}, without a code"),
         None => who.to_owned(),
     };
-    if !closed.reason.is_empty() {
-        words.push_str(&format!(" ({})", hex::harmless(&closed.reason)));
-    }
-    if let Some(cause) = &closed.cause {
-        words.push_str(&format!(": {cause}"));
+    match &closed.cause {
+        // Then the reason is ours, and says the same.
+        Some(cause) => words = format!("{cause}, {words}"),
+        None if closed.reason.is_empty() => {}
+        None => words.push_str(&format!(" ({})", hex::harmless(&closed.reason))),
     }
     words
 }

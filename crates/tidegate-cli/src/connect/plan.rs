@@ -1,6 +1,6 @@
 //! What `tidegate connect` was asked for, checked and put together; it opens no connection.
 
-use super::args::{BinaryForm, Color, ConnectArgs, Wait};
+use super::args::{BinaryForm, Color, ConnectArgs, HttpVersion, Wait};
 use super::input::Source;
 use super::output::Form;
 use super::session::Rules;
@@ -8,6 +8,7 @@ use crate::error::Failure;
 use std::io::IsTerminal;
 use std::path::Path;
 use std::time::Duration;
+use tidegate::client::Http;
 use tidegate::{Client, CloseCode, Config, Limits, Proxy, Timeouts, Tls};
 use tidegate_proto::Deflate;
 
@@ -138,7 +139,8 @@ fn client(args: &ConnectArgs) -> Result<Client, Failure> {
     let mut client = Client::new()
         .config(config(args))
         .timeout(Duration::from_secs_f64(args.connect_timeout))
-        .subprotocols(args.protocol.clone());
+        .subprotocols(args.protocol.clone())
+        .http(http(args));
     for field in &args.header {
         let (name, value) = header(field)?;
         client = client.header(name, value);
@@ -179,6 +181,14 @@ fn config(args: &ConnectArgs) -> Config {
             true => Deflate::Shared.into(),
             false => Deflate::Off.into(),
         },
+    }
+}
+
+fn http(args: &ConnectArgs) -> Http {
+    match args.http {
+        None => Http::Either,
+        Some(HttpVersion::One) => Http::Http1,
+        Some(HttpVersion::Two) => Http::Http2,
     }
 }
 
