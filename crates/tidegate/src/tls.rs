@@ -35,6 +35,13 @@ pub fn server_config_from_pem(
     build(Path::new("certificate"), certificate, Path::new("key"), key)
 }
 
+/// The same settings with HTTP/2 offered before HTTP/1.1 (ALPN), for a server that takes WebSockets over both.
+pub fn with_http2(config: &ServerConfig) -> Arc<ServerConfig> {
+    let mut config = config.clone();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Arc::new(config)
+}
+
 /// The cryptography all TLS of this crate uses: AWS-LC.
 pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())

@@ -26,6 +26,10 @@ pub enum Head {
     Bad(Refusal),
 }
 
+/// How a client that speaks HTTP/2 begins (RFC 9113 §3.4). [`parse`] takes it for [`Head::Plain`], so that
+/// whoever serves ordinary HTTP gets it.
+pub const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
 /// Longest request target in bytes; a longer one is answered 414.
 pub const MAX_TARGET: usize = 4 << 10;
 
@@ -379,6 +383,7 @@ fn check_start_line(line: &[u8]) -> Result<(), Refusal> {
             Err(scan_refusal(ScanError::StartLineTooLong))
         }
         Ok(_) => Ok(()),
+        Err(httparse::Error::Version) if HTTP2_PREFACE.starts_with(line) => Ok(()),
         Err(httparse::Error::Version) if names_another_http(line) => Err(Refusal::new(
             505,
             "only HTTP/1.1 is spoken here: connect with HTTP/1.1 to open a WebSocket",
@@ -402,6 +407,9 @@ fn malformed() -> Refusal {
 
 /// Judges a complete head.
 fn judge(head: &[u8], secure: bool) -> Head {
+    if HTTP2_PREFACE.starts_with(head) {
+        return Head::Plain;
+    }
     // The scan has counted the lines; one place more than lines is always enough.
     let lines = head.iter().filter(|&&byte| byte == b'\n').count();
     let mut headers = vec![httparse::EMPTY_HEADER; lines];

@@ -5,7 +5,7 @@ use super::Client;
 use super::error::{ConnectError, Refused, Stage};
 use super::http1::{BODY_TIME, MAX_BODY};
 use super::open::{Established, HttpVersion, Opened};
-use super::settings::{Verdict, Verdicts, Watched};
+use super::settings::{Verdicts, Watched};
 use super::stream::ClientStream;
 use super::url::Target;
 #[cfg(feature = "tls")]
@@ -21,7 +21,6 @@ use hyper::upgrade::Upgraded;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -345,23 +344,29 @@ type Driven = Connection<TokioIo<Watched<Link>>, Empty<Bytes>, TokioExecutor>;
 
 /// Drives the connection until the server's SETTINGS have come; whether they allow WebSockets.
 async fn settings(connection: &mut Driven, verdicts: &Verdicts) -> Result<bool, ConnectError> {
-    poll_fn(|cx| {
-        let ended = Pin::new(&mut *connection).poll(cx);
-        match (verdicts.get(), ended) {
-            (Verdict::Missing, _) => Poll::Ready(Ok(false)),
-            (_, Poll::Ready(Ok(()))) => {
-                let error = io::Error::from(io::ErrorKind::UnexpectedEof);
-                Poll::Ready(Err(failed(Stage::Http)(error)))
-            }
-            (_, Poll::Ready(Err(error))) => Poll::Ready(Err(broken(error))),
-            //= rfc8441#3  a client may use extended CONNECT once it has received the parameter with the value 1.
-            (Verdict::Enabled, _) if connection.is_extended_connect_protocol_enabled() => {
-                Poll::Ready(Ok(true))
-            }
-            (_, Poll::Pending) => Poll::Pending,
+    tokio::select! {
+        enabled = verdicts.enabled() => if !enabled {
+            return Ok(false);
+        },
+        ended = &mut *connection => return Err(over(ended)),
+    }
+    // They were read just now; h2 may still be at taking them in, on a task of its own.
+    //= rfc8441#3  a client may use extended CONNECT once it has received the parameter with the value 1.
+    while !connection.is_extended_connect_protocol_enabled() {
+        tokio::select! {
+            biased;
+            ended = &mut *connection => return Err(over(ended)),
+            () = tokio::task::yield_now() => {}
         }
-    })
-    .await
+    }
+    Ok(true)
+}
+
+fn over(ended: hyper::Result<()>) -> ConnectError {
+    match ended {
+        Ok(()) => failed(Stage::Http)(io::ErrorKind::UnexpectedEof.into()),
+        Err(error) => broken(error),
+    }
 }
 
 /// The request, and what is told of it.

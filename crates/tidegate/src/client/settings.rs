@@ -8,10 +8,11 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll, ready};
 use tidegate_proto::handshake::connect::ENABLE_CONNECT_PROTOCOL;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
 
 /// What the server's first frame said.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Verdict {
+enum Verdict {
     /// It has not come in whole.
     Awaited,
     /// Extended CONNECT is allowed.
@@ -22,15 +23,36 @@ pub(super) enum Verdict {
 
 /// The verdict, seen from outside of the transport.
 #[derive(Clone, Default, Debug)]
-pub(super) struct Verdicts(Arc<AtomicU8>);
+pub(super) struct Verdicts(Arc<Shared>);
+
+#[derive(Default, Debug)]
+struct Shared {
+    verdict: AtomicU8,
+    told: Notify,
+}
 
 impl Verdicts {
-    pub(super) fn get(&self) -> Verdict {
-        match self.0.load(Ordering::Acquire) {
+    fn get(&self) -> Verdict {
+        match self.0.verdict.load(Ordering::Acquire) {
             0 => Verdict::Awaited,
             1 => Verdict::Enabled,
             _ => Verdict::Missing,
         }
+    }
+
+    fn set(&self, verdict: Verdict) {
+        self.0.verdict.store(verdict as u8, Ordering::Release);
+        if verdict != Verdict::Awaited {
+            self.0.told.notify_one();
+        }
+    }
+
+    /// Waits for the verdict: whether extended CONNECT is allowed. hyper reads on a task of its own.
+    pub(super) async fn enabled(&self) -> bool {
+        while self.get() == Verdict::Awaited {
+            self.0.told.notified().await;
+        }
+        self.get() == Verdict::Enabled
     }
 }
 
@@ -119,7 +141,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
         if this.verdicts.get() == Verdict::Awaited {
             let verdict = this.parser.feed(&buf.filled()[before..]);
-            this.verdicts.0.store(verdict as u8, Ordering::Release);
+            this.verdicts.set(verdict);
         }
         Poll::Ready(Ok(()))
     }

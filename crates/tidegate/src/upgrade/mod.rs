@@ -26,10 +26,14 @@
 #[cfg(feature = "axum")]
 mod axum;
 mod head;
+#[cfg(feature = "http2")]
+mod http2;
 mod io;
 
 #[cfg(feature = "axum")]
 pub use axum::Refused;
+#[cfg(feature = "http2")]
+pub use http2::{Incoming, ServerStream};
 pub use io::UpgradedIo;
 
 use crate::server::{AcceptError, Acceptor, Agreed, agree, check_header};

@@ -1,9 +1,12 @@
 //! The async face on transports in memory and on loopback sockets; time is virtual wherever it matters.
 
 mod cancel;
+mod client;
 mod drain;
 mod common;
 mod handshake;
+mod http2;
+mod net;
 mod sockets;
 mod split;
 mod streams;
