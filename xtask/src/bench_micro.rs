@@ -106,7 +106,17 @@ fn count(program: &Path, group: &str, contender: &str, operations: u64) -> Resul
     })
 }
 
-/// Writes the run to `bench/runs/DATE-MACHINE/micro.json`. The machine is its processor and cores, nothing else.
+/// `bench/runs/DATE-MACHINE`, made when it is not there. The machine is its processor and cores, nothing else.
+pub(crate) fn run_folder() -> Result<PathBuf> {
+    let days = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() / 86_400;
+    let cores = std::thread::available_parallelism()?.get();
+    let name = format!("{}-{}-{cores}-cores", date(days), slug(&processor()));
+    let dir = tree::root().join("bench/runs").join(name);
+    fs::create_dir_all(&dir)?;
+    Ok(dir)
+}
+
+/// Writes the run to `micro.json` in its folder.
 fn keep(mut run: Value) -> Result<()> {
     let days = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() / 86_400;
     let commit = sh::must(
@@ -114,18 +124,13 @@ fn keep(mut run: Value) -> Result<()> {
             .args(["rev-parse", "--short", "HEAD"])
             .current_dir(tree::root()),
     )?;
-    let (processor, cores) = (processor(), std::thread::available_parallelism()?.get());
     run["schema"] = json!(1);
     run["what"] = json!("micro");
     run["date"] = json!(date(days));
     run["commit"] = json!(commit.trim());
-    run["processor"] = json!(processor);
-    run["cores"] = json!(cores);
-    let machine = format!("{}-{}-cores", slug(&processor), cores);
-    let dir = tree::root()
-        .join("bench/runs")
-        .join(format!("{}-{machine}", date(days)));
-    fs::create_dir_all(&dir)?;
+    run["processor"] = json!(processor());
+    run["cores"] = json!(std::thread::available_parallelism()?.get());
+    let dir = run_folder()?;
     let text = serde_json::to_string_pretty(&run)? + "\n";
     fs::write(dir.join("micro.json"), text)?;
     println!("recorded in {}", dir.display());

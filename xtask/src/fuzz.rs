@@ -81,7 +81,7 @@ impl Build {
             let mut command = cargo_fuzz("build", self, target)?;
             sh::must(&mut command)?;
         }
-        let release = self.folder().join(host()?).join("release");
+        let release = self.folder().join(tree::host()?).join("release");
         Ok(targets.iter().map(|target| release.join(target)).collect())
     }
 }
@@ -312,13 +312,6 @@ fn children_ticks(stat: &str) -> Option<u64> {
     let (_, after_name) = stat.rsplit_once(')')?;
     let mut fields = after_name.split_whitespace().skip(13);
     Some(fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?)
-}
-
-/// The triple cargo-fuzz builds for.
-fn host() -> Result<String> {
-    let text = sh::must(Command::new("rustc").arg("-vV"))?;
-    let host = text.lines().find_map(|line| line.strip_prefix("host: "));
-    Ok(host.ok_or("rustc -vV names no host")?.to_owned())
 }
 
 /// Takes the finds into the tree's corpora and keeps the fewest inputs that reach as much.

@@ -1,5 +1,5 @@
-//! `cargo xtask bench idle`: what an idle connection costs the server. Opens N plain connections with its own small
-//! client; measures the server's resident memory from outside. Never guesses: what can't be told apart is called so.
+//! `cargo xtask bench idle`: what an idle connection costs the server, plain and, where asked, one that has agreed on
+//! compression and used it. Opens N connections with its own small client; measures the server's resident memory from outside. Never guesses: what can't be told apart is called so.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -11,35 +11,82 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 
+use crate::bench_micro::run_folder;
 use crate::server::{self, Server};
 use crate::sh::{self, Result};
 use crate::tree;
 
-/// `cargo xtask bench idle [--connections N] [--record]`
+/// `cargo xtask bench idle [--connections N] [--deflate] [--record]`
 pub(crate) fn job(words: &[&str]) -> Result<()> {
-    if words.first() != Some(&"idle") {
+    let mut words = words.iter();
+    if words.next() != Some(&"idle") {
         return Err("bench: there are `bench idle` and `bench micro`".into());
     }
-    let connections = match words.iter().position(|word| *word == "--connections") {
-        Some(at) => words
-            .get(at + 1)
-            .ok_or("--connections wants a number")?
-            .parse()?,
-        None => 10_000,
-    };
+    let (mut connections, mut kinds, mut record) = (10_000, vec![Kind::Plain], false);
+    while let Some(word) = words.next() {
+        match *word {
+            "--connections" => {
+                let number = words.next().ok_or("--connections wants a number")?;
+                connections = number.parse()?;
+            }
+            "--deflate" => kinds.push(Kind::Deflate),
+            "--record" => record = true,
+            other => return Err(format!("bench idle: unknown word {other}").into()),
+        }
+    }
     raise_open_files(connections + 200)?;
-    let server = Server::start(&server::build(true)?, &["--workers", "1"])?;
-    let run = measure(&server, connections)?;
-    server.stop()?;
-    print!("{}", run.text());
-    if words.contains(&"--record") {
-        run.record()?;
+    let binary = server::build(true)?;
+    let mut runs = Vec::new();
+    for kind in kinds {
+        let server = Server::start(&binary, &["--workers", "1"])?;
+        let run = measure(&server, kind, connections)?;
+        server.stop()?;
+        println!("{}", run.text());
+        runs.push(run);
+    }
+    if record {
+        runs.iter().try_for_each(Run::record)?;
+    }
+    match &runs[..] {
+        [plain, deflate] => beside(plain, deflate),
+        _ => Ok(()),
+    }
+}
+
+/// What compression adds to an idle connection, judged.
+fn beside(plain: &Run, deflate: &Run) -> Result<()> {
+    let more = deflate.total() - plain.total();
+    println!(
+        "compression adds {more:.0} B to an idle connection ({:.0} and {:.0} B); at most {MOST_FOR_DEFLATE} are allowed",
+        plain.total(),
+        deflate.total()
+    );
+    if more > MOST_FOR_DEFLATE {
+        return Err("an idle connection with compression costs too much".into());
     }
     Ok(())
 }
 
+/// What the connections have agreed on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    Plain,
+    /// permessage-deflate in the mode `Shared`; each has received and sent a compressed message.
+    Deflate,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Deflate => "deflate shared",
+        }
+    }
+}
+
 /// Memory of the server at three moments.
 struct Run {
+    kind: Kind,
     connections: usize,
     baseline: Memory,
     half: Memory,
@@ -47,21 +94,21 @@ struct Run {
     took: Duration,
 }
 
-fn measure(server: &Server, connections: usize) -> Result<Run> {
+fn measure(server: &Server, kind: Kind, connections: usize) -> Result<Run> {
     // What a first connection sets up once (buffers, pages of code) is no cost of a connection.
     for _ in 0..WARM_UP {
-        drop(one_connection(server.port())?);
+        drop(one_connection(server.port(), kind)?);
     }
     settle(server)?;
     let baseline = Memory::of(server.pid())?;
     let start = Instant::now();
     let mut held = Vec::with_capacity(connections);
     for _ in 0..connections / 2 {
-        held.push(one_connection(server.port())?);
+        held.push(one_connection(server.port(), kind)?);
     }
     let half = Memory::of(server.pid())?;
     for _ in connections / 2..connections {
-        held.push(one_connection(server.port())?);
+        held.push(one_connection(server.port(), kind)?);
     }
     let took = start.elapsed();
     settle(server)?;
@@ -77,6 +124,7 @@ fn measure(server: &Server, connections: usize) -> Result<Run> {
         echo_and_ping(stream)?;
     }
     Ok(Run {
+        kind,
         connections,
         baseline,
         half,
@@ -90,15 +138,23 @@ fn settle(server: &Server) -> Result<()> {
     Memory::of(server.pid()).map(drop)
 }
 
-/// Opens one connection to `/echo`; it has sent a 125-octet message and a ping and read both answers.
-fn one_connection(port: u16) -> Result<TcpStream> {
+/// Opens one connection to `/echo`; it has sent a 125-octet message and a ping and read both answers, and with
+/// compression a compressed message too.
+fn one_connection(port: u16, kind: Kind) -> Result<TcpStream> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    let (query, offer) = match kind {
+        Kind::Plain => ("?deflate=off", ""),
+        Kind::Deflate => (
+            "?deflate=shared",
+            "Sec-WebSocket-Extensions: permessage-deflate\r\n",
+        ),
+    };
     write!(
         stream,
-        "GET /echo HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        "GET /echo{query} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n{offer}\r\n"
     )?;
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -110,8 +166,39 @@ fn one_connection(port: u16) -> Result<TcpStream> {
     if !head.starts_with("HTTP/1.1 101") || !head.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=") {
         return Err(format!("no WebSocket at /echo:\n{head}").into());
     }
+    if head.contains("permessage-deflate") != (kind == Kind::Deflate) {
+        return Err(format!("not what was asked of compression:\n{head}").into());
+    }
     echo_and_ping(&mut stream)?;
+    if kind == Kind::Deflate {
+        compressed_echo(&mut stream)?;
+    }
     Ok(stream)
+}
+
+/// A message that the server has to inflate, and that comes back deflated. Ours is a stored block, which needs no
+/// compressor here; that the answer inflates to the same is for other tests to show.
+fn compressed_echo(stream: &mut TcpStream) -> Result<()> {
+    let message = [b'x'; 600];
+    let len = message.len() as u16;
+    let mut payload = vec![0];
+    payload.extend(len.to_le_bytes());
+    payload.extend((!len).to_le_bytes());
+    payload.extend(message);
+    payload.push(0);
+    let mut sent = vec![0xC1, 0x80 | 126];
+    sent.extend((payload.len() as u16).to_be_bytes());
+    sent.extend([0; 4]); // a key of zeros changes nothing
+    sent.extend(payload);
+    stream.write_all(&sent)?;
+    let mut head = [0; 2];
+    stream.read_exact(&mut head)?;
+    let mut deflated = vec![0; usize::from(head[1])];
+    stream.read_exact(&mut deflated)?;
+    if head[0] != 0xC1 || head[1] > 125 {
+        return Err("the echo did not come back compressed".into());
+    }
+    Ok(())
 }
 
 fn echo_and_ping(stream: &mut TcpStream) -> Result<()> {
@@ -211,8 +298,9 @@ impl Run {
         let mut text = String::new();
         let _ = writeln!(
             text,
-            "{} idle connections, opened in {:.1} s; each echoed 125 B, was answered a ping, keepalive armed",
+            "{} idle connections ({}), opened in {:.1} s; each echoed 125 B, was answered a ping, keepalive armed",
             self.connections,
+            self.kind.name(),
             self.took.as_secs_f64()
         );
         let _ = writeln!(text, "resident before  {:>12} B", self.baseline.resident);
@@ -242,10 +330,9 @@ impl Run {
                 .args(["rev-parse", "--short", "HEAD"])
                 .current_dir(tree::root()),
         )?;
-        let dir = tree::root().join("bench/runs").join(date(days));
-        fs::create_dir_all(&dir)?;
+        let dir = run_folder()?;
         let line = json!({
-            "schema": 1, "what": "idle", "date": date(days), "commit": commit.trim(), "workers": 1,
+            "schema": 1, "what": "idle", "kind": self.kind.name(), "date": date(days), "commit": commit.trim(), "workers": 1,
             "connections": self.connections, "rss_before": self.baseline.resident, "rss_after": self.all.resident,
             "bytes_per_connection": self.total().round(), "bytes_per_connection_second_half": self.slope().round(),
             "cores": std::thread::available_parallelism()?.get(), "os": std::env::consts::OS, "arch": std::env::consts::ARCH,
@@ -316,6 +403,8 @@ fn raise_open_files(wanted: usize) -> Result<()> {
         .map(drop)
 }
 
+/// Bytes that compression may add to an idle connection.
+const MOST_FOR_DEFLATE: f64 = 256.0;
 const WARM_UP: usize = 200;
 const SETTLE: Duration = Duration::from_millis(1500);
 /// The server pings after so much silence; by then more than an echo would have been measured.

@@ -11,6 +11,7 @@ mod conformance;
 mod fuzz;
 mod idle;
 mod interop;
+mod licences;
 mod server;
 mod setup;
 mod sh;
@@ -33,8 +34,8 @@ usage: cargo xtask <job>
                           the Autobahn cases against `tidegate serve` and our client, judged strictly
   interop [--full]        other people's clients, Node and Python, ws and wss, 1 and 4 workers
   browser                 the page in a real Chromium
-  bench idle [--connections N] [--record]
-                          memory of idle connections
+  bench idle [--connections N] [--deflate] [--record]
+                          memory of idle connections; with --deflate also of compressed ones, beside them
   bench micro [--record]  masking, UTF-8, parsing and echo turns in memory, beside bare loops and the peers
   fuzz [--minutes N] [--asan] [--record] [target…] | seed | minimise
                           the fuzz targets in turn; installs cargo-fuzz when it is missing

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::sh::{self, Result};
 use crate::steps::{Count, Steps};
-use crate::{browser, checks, cleanroom, conformance, interop, server, specs, tidy};
+use crate::{browser, checks, cleanroom, conformance, interop, licences, server, specs, tidy};
 
 /// `cargo xtask test [--full] [filter]`
 pub(crate) fn job(words: &[&str]) -> Result<()> {
@@ -19,6 +19,7 @@ pub(crate) fn job(words: &[&str]) -> Result<()> {
 
     steps.run("tidy", tidy::run);
     steps.run("specs", || specs::job(&[]).map(|()| Count::one(true)));
+    steps.run("licences and sources", licences::run);
     steps.run("format", checks::format);
     steps.run("clippy", checks::clippy);
     steps.run("unit and integration tests", checks::tests);
@@ -31,7 +32,7 @@ pub(crate) fn job(words: &[&str]) -> Result<()> {
         steps.run("8 GiB each way", checks::giant);
         interop::step(
             &mut steps,
-            "licences and advisories",
+            "advisories and licences",
             &["deny"],
             checks::deny,
         );
