@@ -1,5 +1,5 @@
-//! The demo page, compiled into the binary (a debug build reads it from the source tree, so that edits show
-//! at once). It never reads anything outside that folder.
+//! The demo page and the admin page, compiled into the binary (a debug build reads it from the source tree, so that edits show
+//! at once). It never reads anything outside their folders.
 
 use rust_embed::RustEmbed;
 
@@ -8,6 +8,12 @@ use rust_embed::RustEmbed;
 #[exclude = "*.md"]
 #[exclude = "*test*"]
 struct Demo;
+
+#[derive(RustEmbed)]
+#[folder = "../../web/admin"]
+#[exclude = "*.md"]
+#[exclude = "*test*"]
+struct AdminPage;
 
 /// One file of the page.
 pub(crate) struct Asset {
@@ -19,8 +25,17 @@ pub(crate) struct Asset {
     pub(crate) etag: String,
 }
 
-/// The file for a URL path; `/` is `index.html`. `None` when there is none.
+/// The demo page's file for a URL path; `/` is `index.html`. `None` when there is none.
 pub(crate) fn find(path: &str) -> Option<Asset> {
+    asset::<Demo>(path)
+}
+
+/// The same of the admin page.
+pub(crate) fn find_admin(path: &str) -> Option<Asset> {
+    asset::<AdminPage>(path)
+}
+
+fn asset<F: RustEmbed>(path: &str) -> Option<Asset> {
     let name = match path.strip_prefix('/')? {
         "" => "index.html",
         name => name,
@@ -28,7 +43,7 @@ pub(crate) fn find(path: &str) -> Option<Asset> {
     let plain = name
         .split('/')
         .all(|part| !part.is_empty() && !part.starts_with('.'));
-    let file = if plain { Demo::get(name)? } else { return None };
+    let file = if plain { F::get(name)? } else { return None };
     let etag = format!("\"{}\"", hex(&file.metadata.sha256_hash()[..12]));
     Some(Asset {
         bytes: file.data,

@@ -1,5 +1,6 @@
 //! The command line as clap reads it; what its values mean together is decided in `settings`.
 
+use crate::connect::{ConnectArgs, EXAMPLES as CONNECT_EXAMPLES};
 use crate::error::{Exit, Failure};
 use clap::builder::NonEmptyStringValueParser;
 use clap::error::ErrorKind;
@@ -24,20 +25,33 @@ pub(crate) enum Command {
     /// Serve the realtime hub, the echo and the demo page
     #[command(after_help = SERVE_EXAMPLES)]
     Serve(ServeArgs),
+    /// Connect to a WebSocket server, at a prompt or in a pipe
+    #[command(after_help = CONNECT_EXAMPLES)]
+    Connect(ConnectArgs),
 }
 
 /// What `tidegate serve` can be told.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ServeArgs {
+    /// Configuration file (TOML); flags and environment variables override what it says
+    #[arg(long, value_name = "FILE", env = "TIDEGATE_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Check the configuration, the flags and the environment, say what is wrong, and exit (2 when it is)
+    #[arg(long, env = "TIDEGATE_CHECK_CONFIG")]
+    pub(crate) check_config: bool,
+
     /// Address to listen on: ADDR:PORT, localhost:PORT, or a PORT of 127.0.0.1; port 0 takes a free one
-    #[arg(
-        long,
-        value_name = "ADDR",
-        env = "TIDEGATE_LISTEN",
-        default_value = "127.0.0.1:8000"
-    )]
+    /// [default: 127.0.0.1:8000]
+    #[arg(long, value_name = "ADDR", env = "TIDEGATE_LISTEN")]
     #[arg(value_parser = parse_listen)]
-    pub(crate) listen: SocketAddr,
+    pub(crate) listen: Option<SocketAddr>,
+
+    /// Address of the admin listener (health, metrics, admin page), or "off" [default: 127.0.0.1:8001, or a
+    /// free port when --listen takes one]
+    #[arg(long, value_name = "ADDR", env = "TIDEGATE_ADMIN")]
+    #[arg(value_parser = parse_admin)]
+    pub(crate) admin: Option<AdminAddr>,
 
     /// Worker threads, each with its own event loop [default: one per core]
     #[arg(long, value_name = "N", env = "TIDEGATE_WORKERS")]
@@ -88,32 +102,33 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "TIDEGATE_DEV")]
     pub(crate) dev: bool,
 
-    /// How long clients have to leave after SIGTERM or SIGINT
-    #[arg(
-        long,
-        value_name = "SECONDS",
-        env = "TIDEGATE_DRAIN",
-        default_value_t = 30
-    )]
+    /// How long clients have to leave after SIGTERM or SIGINT [default: 30]
+    #[arg(long, value_name = "SECONDS", env = "TIDEGATE_DRAIN")]
     #[arg(value_parser = clap::value_parser!(u32).range(0..=86_400))]
-    pub(crate) drain: u32,
+    pub(crate) drain: Option<u32>,
 
     /// How log lines look [default: text on a terminal, json otherwise]
     #[arg(long, value_name = "FORMAT", env = "TIDEGATE_LOG_FORMAT")]
     pub(crate) log_format: Option<LogFormat>,
 
     /// Which log lines to write, such as info or warn,tidegate=debug; never payloads or query strings
-    #[arg(
-        long,
-        value_name = "FILTER",
-        env = "TIDEGATE_LOG",
-        default_value = "info"
-    )]
-    pub(crate) log: String,
+    /// [default: info]
+    #[arg(long, value_name = "FILTER", env = "TIDEGATE_LOG")]
+    pub(crate) log: Option<String>,
+}
+
+/// What `--admin` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AdminAddr {
+    /// No admin listener.
+    Off,
+    /// Listen there.
+    On(SocketAddr),
 }
 
 /// How a log line looks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum LogFormat {
     /// For people.
     Text,
@@ -121,8 +136,16 @@ pub(crate) enum LogFormat {
     Json,
 }
 
+/// Reads what [`parse_listen`] reads, or `off`.
+pub(crate) fn parse_admin(text: &str) -> Result<AdminAddr, String> {
+    match text {
+        "off" => Ok(AdminAddr::Off),
+        _ => parse_listen(text).map(AdminAddr::On),
+    }
+}
+
 /// Reads `ADDR:PORT`, `localhost:PORT` or `PORT`.
-fn parse_listen(text: &str) -> Result<SocketAddr, String> {
+pub(crate) fn parse_listen(text: &str) -> Result<SocketAddr, String> {
     let loopback = |port: &str| {
         let port = port.parse().ok()?;
         Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port))
@@ -157,7 +180,15 @@ fn one_line(message: &str) -> String {
     let paragraphs: Vec<String> = said.split("\n\n").map(one_spaced).collect();
     let line = paragraphs.join("; ");
     let line = line.strip_prefix("error: ").unwrap_or(&line);
-    format!("{line} (see tidegate serve --help)")
+    format!("{line} (see {} --help)", asked_for())
+}
+
+/// Whose help to read.
+fn asked_for() -> &'static str {
+    match std::env::args().nth(1).as_deref() {
+        Some("connect") => "tidegate connect",
+        _ => "tidegate serve",
+    }
 }
 
 fn one_spaced(text: &str) -> String {
@@ -170,6 +201,7 @@ const EXAMPLES: &str = "\
 Examples:
   tidegate serve               the demo page and the hub on http://127.0.0.1:8000/
   tidegate serve --dev-cert    the same over https and wss
+  tidegate connect URL         a client, at a prompt or in a pipe
   tidegate serve --help        all options";
 
 const SERVE_EXAMPLES: &str = "\
@@ -180,17 +212,24 @@ Examples:
       Four workers on a free port; the URL is printed on stdout
   tidegate serve --dev-cert
       https and wss with a certificate for localhost that no browser trusts by itself
-  tidegate serve --listen 0.0.0.0:443 --tls-cert chain.pem --tls-key key.pem --dev
-      Open to others, and said so: this version knows no tokens yet
+  tidegate serve --config tidegate.toml --check-config
+      Says what is wrong with a configuration, with line and column
+  tidegate serve --config tidegate.toml
+      As it would run in production: tokens, namespaces, API keys
 
 Addresses:
   /                           the demo page; an upgrade there is an echo, as at /echo
   /connection/websocket       the hub, for Centrifuge clients
   /channels/NAME/latest       the newest publication of a channel over plain HTTP
   /channels/NAME/history      what a channel remembers: ?since=OFFSET&epoch=EPOCH&limit=N
+  /api/METHOD                 the HTTP API, with an API key
+  admin listener              /healthz /readyz /metrics /version, and the admin page
 
-Signals: SIGTERM and SIGINT let clients leave for --drain seconds, then exit 0;
-a second one ends at once (143 and 130).
+Environment: every flag has its variable, shown above. A key of the configuration file has one with two
+underscores: TIDEGATE_TOKENS__HMAC_SECRET is hmac_secret in [tokens].
+
+Signals: SIGHUP reads the configuration again and keeps the old one if it is wrong. SIGTERM and SIGINT let
+clients leave for --drain seconds, then exit 0; a second one ends at once (143 and 130).
 Exit codes: 0 done, 1 failed, 2 usage, 5 port taken.";
 
 #[cfg(test)]

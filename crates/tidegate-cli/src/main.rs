@@ -3,16 +3,22 @@
 
 #![forbid(unsafe_code)]
 
+mod admission;
 mod assets;
 mod cli;
+mod config;
+mod connect;
 mod control;
+mod counts;
 mod dev_cert;
 mod error;
 mod feeds;
 mod hosts;
+mod leaving;
 mod logs;
 mod routes;
 mod serve;
+mod service;
 mod settings;
 mod signals;
 mod tls;
@@ -31,6 +37,7 @@ fn main() -> ExitCode {
     };
     let result = match cli.command {
         Command::Serve(args) => serve::run(&args),
+        Command::Connect(args) => connect::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -40,6 +47,8 @@ fn main() -> ExitCode {
 
 /// Says what went wrong. A closed stderr is no reason to panic.
 fn report(failure: &Failure) -> ExitCode {
-    let _ = writeln!(std::io::stderr(), "{failure}");
+    if !failure.line.is_empty() {
+        let _ = writeln!(std::io::stderr(), "{failure}");
+    }
     ExitCode::from(failure.exit as u8)
 }

@@ -1,10 +1,14 @@
 //! What an upgrade's path leads to: the echo, the hub or the observer. It never looks into messages.
 
-use crate::hosts::Hosts;
+use crate::admission::{Admission, Crowded};
+use crate::counts::{ByRoute, Count, Counts, WorkerCounts};
+use crate::leaving::{Leaving, Pace};
+use crate::settings::DoorRules;
 use crate::wire::{Observer, Secret, WireMail};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use tidegate::engine::Echo;
-use tidegate_guard::{Guard, Policy};
+use tidegate_guard::Guard;
 use tidegate_hub::{HubConfig, Shard, ShardMail};
 use tidegate_proto::{
     Accept, CloseCode, Closed, Handler, Incoming, Opening, Outboxes, PeerId, Rejection, Request,
@@ -16,7 +20,12 @@ use tracing::debug;
 pub(crate) struct Routes {
     /// By slot; who holds the slot, and what it was connected to.
     peers: Vec<Option<(PeerId, Route)>>,
-    hosts: Arc<Hosts>,
+    open: usize,
+    rules: Arc<DoorRules>,
+    shared: Shared,
+    worker: usize,
+    workers: u32,
+    leaving: Leaving<PeerId>,
     echo: Echo,
     /// Behind a budget for each peer: a flood is closed with 1008 before it costs the others.
     hub: Guard<Shard>,
@@ -24,8 +33,29 @@ pub(crate) struct Routes {
     observer: Option<Observer>,
 }
 
+/// What the routes of all workers share.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    /// How many are here.
+    pub(crate) admission: Arc<Admission>,
+    /// What has happened.
+    pub(crate) counts: Arc<Counts>,
+}
+
+impl Shared {
+    /// Nobody is here, nothing has happened.
+    pub(crate) fn new(workers: usize) -> Shared {
+        Shared {
+            admission: Arc::new(Admission::new()),
+            counts: Arc::new(Counts::new(workers)),
+        }
+    }
+}
+
 /// Mail between the routes of workers.
 pub(crate) enum RoutesMail {
+    /// Other rules hold for who comes from now on.
+    Rules(Arc<DoorRules>),
     /// For the hub.
     Hub(ShardMail),
     /// For the observer.
@@ -49,6 +79,15 @@ impl Route {
             _ => None,
         }
     }
+
+    /// This route's part of a count.
+    fn of_counts(self, counts: &ByRoute) -> &Count {
+        match self {
+            Route::Echo => &counts.echo,
+            Route::Hub => &counts.hub,
+            Route::Wire => &counts.wire,
+        }
+    }
 }
 
 type Out<'a> = Outboxes<'a, RoutesMail>;
@@ -56,7 +95,8 @@ type Out<'a> = Outboxes<'a, RoutesMail>;
 impl Routes {
     /// The routes of `worker`; with an observer if `dev`.
     pub(crate) fn new(
-        hosts: Arc<Hosts>,
+        rules: Arc<DoorRules>,
+        shared: Shared,
         config: Arc<HubConfig>,
         worker: WorkerId,
         workers: usize,
@@ -64,11 +104,20 @@ impl Routes {
     ) -> Routes {
         Routes {
             peers: Vec::new(),
-            hosts,
+            open: 0,
+            shared,
+            worker: usize::from(worker.0),
+            workers: u32::try_from(workers).unwrap_or(u32::MAX),
+            leaving: Leaving::default(),
             echo: Echo::default(),
-            hub: Guard::new(Shard::new(config, worker, workers), Policy::default()),
+            hub: Guard::new(Shard::new(config, worker, workers), rules.policy),
+            rules,
             observer: dev.then(Observer::new),
         }
+    }
+
+    fn counts(&self) -> &WorkerCounts {
+        self.shared.counts.worker(self.worker)
     }
 
     /// Whether a request may name this host.
@@ -76,10 +125,90 @@ impl Routes {
     /// The echo is for everyone: it tells a page nothing that the page did not say itself, and conformance
     /// suites name hosts of their own. The hub and the observer tell more.
     fn check_host(&self, route: Route, request: &Request) -> Result<(), Rejection> {
-        if route == Route::Echo || self.hosts.allow(request.authority()) {
+        if route == Route::Echo || self.rules.hosts.allow(request.authority()) {
             return Ok(());
         }
+        self.counts().refused_address.add(1);
         Err(Rejection::new(421, WRONG_HOST))
+    }
+
+    /// Which pages may connect can be changed while the server runs, so it is checked here and not by the
+    /// endpoint, which lets every Origin through to us.
+    fn check_origin(&self, request: &Request) -> Result<(), Rejection> {
+        //= rfc6455#10.2  an Origin that is not acceptable is answered 403.
+        self.rules
+            .origins
+            .check(request)
+            .inspect_err(|_| self.counts().refused_origin.add(1))
+    }
+
+    /// Whether there is room for one more.
+    fn check_room(&self, peer: PeerId, out: &mut Out<'_>) -> Result<(), Rejection> {
+        let (rules, from) = (&self.rules.admission, address(peer, out));
+        let entered = self.shared.admission.enter(rules, from, out.now());
+        entered.map_err(|crowded: Crowded| {
+            self.counts().refused_crowded.add(1);
+            debug!(limit = crowded.name(), %from, "connection refused");
+            crowded.rejection(out.random())
+        })
+    }
+
+    /// The handshake was fine; what do the rules and the route say?
+    fn decide(
+        &mut self,
+        peer: PeerId,
+        route: Route,
+        request: &Request,
+        out: &mut Out<'_>,
+    ) -> Opening {
+        let checked = self
+            .check_host(route, request)
+            .and_then(|()| self.check_origin(request))
+            .and_then(|()| self.check_room(peer, out));
+        if let Err(rejection) = checked {
+            return Opening::Reject(rejection);
+        }
+        let echo = &mut self.echo;
+        let opening = match route {
+            Route::Echo => out.nest(|none| match none {}, |out| echo.open(peer, request, out)),
+            Route::Hub => self.open_hub(peer, request, out),
+            Route::Wire => self.open_wire(peer, request),
+        };
+        if let Opening::Reject(_) = opening {
+            self.shared.admission.leave(address(peer, out));
+            self.counts().refused_other.add(1);
+        }
+        opening
+    }
+
+    /// The hub's clients are told to come back, others that the server goes away.
+    fn send_away(&mut self, peer: PeerId, out: &mut Out<'_>) {
+        match self.route(peer) {
+            Some(Route::Hub) => {
+                let hub = &mut self.hub;
+                out.nest(RoutesMail::Hub, |out| hub.drain(peer, out));
+            }
+            Some(_) => out.close(peer, CloseCode::GOING_AWAY, "server is shutting down"),
+            None => {}
+        }
+    }
+
+    fn send_those_due(&mut self, out: &mut Out<'_>) {
+        while let Some(peer) = self.leaving.due(out.now()) {
+            self.send_away(peer, out);
+        }
+        if let Some(next) = self.leaving.next() {
+            out.timer(LEAVING, next);
+        }
+    }
+
+    /// This worker's share of the pace.
+    fn pace(&self) -> Pace {
+        let pace = self.rules.pace;
+        Pace {
+            per_second: pace.per_second.div_ceil(self.workers),
+            ..pace
+        }
     }
 
     fn open_hub(&mut self, peer: PeerId, request: &Request, out: &mut Out<'_>) -> Opening {
@@ -137,6 +266,7 @@ impl Routes {
             self.peers.resize(slot + 1, None);
         }
         self.peers[slot] = Some((peer, route));
+        self.open += 1;
     }
 
     fn route(&self, peer: PeerId) -> Option<Route> {
@@ -150,20 +280,14 @@ impl Handler for Routes {
 
     fn open(&mut self, peer: PeerId, request: &Request, out: &mut Out<'_>) -> Opening {
         let Some(route) = Route::of(request.path()) else {
+            self.counts().refused_address.add(1);
             return Opening::Reject(nothing_here());
         };
-        if let Err(rejection) = self.check_host(route, request) {
-            return Opening::Reject(rejection);
-        }
-        let echo = &mut self.echo;
-        let opening = match route {
-            Route::Echo => out.nest(|none| match none {}, |out| echo.open(peer, request, out)),
-            Route::Hub => self.open_hub(peer, request, out),
-            Route::Wire => self.open_wire(peer, request),
-        };
+        let opening = self.decide(peer, route, request, out);
         match &opening {
             Opening::Accept(_) => {
                 self.remember(peer, route);
+                route.of_counts(&self.counts().opened).add(1);
                 debug!(?route, remote = ?out.remote(peer), "connection opened");
             }
             Opening::Reject(no) => debug!(?route, status = no.status, "connection refused"),
@@ -186,6 +310,13 @@ impl Handler for Routes {
 
     fn message(&mut self, peer: PeerId, message: Incoming<'_>, out: &mut Out<'_>) {
         let route = self.route(peer);
+        if let Some(route) = route {
+            let counts = self.counts();
+            route.of_counts(&counts.messages).add(1);
+            route
+                .of_counts(&counts.bytes)
+                .add(message.as_bytes().len() as u64);
+        }
         let (echo, hub) = (&mut self.echo, &mut self.hub);
         match route {
             Some(Route::Echo) => {
@@ -209,6 +340,10 @@ impl Handler for Routes {
                 out.nest(RoutesMail::Wire, |out| observer.mail(mail, out));
             }
             (RoutesMail::Wire(_), None) => {}
+            (RoutesMail::Rules(rules), _) => {
+                self.hub.set_policy(rules.policy);
+                self.rules = rules;
+            }
         }
     }
 
@@ -218,6 +353,7 @@ impl Handler for Routes {
                 let hub = &mut self.hub;
                 out.nest(RoutesMail::Hub, |out| hub.timeout(timer, out));
             }
+            _ if timer == LEAVING => self.send_those_due(out),
             (_, Some(observer)) => out.nest(RoutesMail::Wire, |out| observer.timeout(timer, out)),
             _ => {}
         }
@@ -238,11 +374,12 @@ impl Handler for Routes {
     }
 
     fn drain(&mut self, peer: PeerId, out: &mut Out<'_>) {
-        if self.route(peer) == Some(Route::Hub) {
-            let hub = &mut self.hub;
-            out.nest(RoutesMail::Hub, |out| hub.drain(peer, out));
-        } else {
-            out.close(peer, CloseCode::GOING_AWAY, "server is shutting down");
+        let (pace, now, random) = (self.pace(), out.now(), out.random());
+        let first = self.leaving.next().is_none();
+        match self.leaving.place(peer, self.open, pace, now, random) {
+            None => self.send_away(peer, out),
+            Some(at) if first => out.timer(LEAVING, at),
+            Some(_) => {}
         }
     }
 
@@ -251,12 +388,12 @@ impl Handler for Routes {
             return;
         };
         self.peers[peer.slot() as usize] = None;
-        debug!(
-            ?route,
-            code = why.code.map(CloseCode::get),
-            clean = why.clean,
-            "connection closed"
-        );
+        self.open -= 1;
+        self.shared.admission.leave(address(peer, out));
+        let code = why.code.map(CloseCode::get);
+        route.of_counts(&self.counts().closed).add(1);
+        self.counts().ends.of(code).add(1);
+        debug!(?route, code, clean = why.clean, "connection closed");
         if route == Route::Hub {
             let hub = &mut self.hub;
             out.nest(RoutesMail::Hub, |out| hub.closed(peer, why, out));
@@ -266,6 +403,15 @@ impl Handler for Routes {
         }
     }
 }
+
+/// Where a peer comes from; it is there as long as the peer is.
+fn address(peer: PeerId, out: &Out<'_>) -> IpAddr {
+    out.remote(peer)
+        .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |remote| remote.ip())
+}
+
+/// The next client leaves. The hub's timers have 0 in the top byte, the observer's 1.
+const LEAVING: TimerId = TimerId(2 << 56);
 
 fn nothing_here() -> Rejection {
     Rejection::new(404, "no WebSocket here; try /connection/websocket or /echo")

@@ -1,18 +1,26 @@
 //! `tidegate serve`: puts workers, control plane and signals together, and takes them down again.
 
 use crate::cli::ServeArgs;
-use crate::control::{self, Arrivals, Channels, Control, Site};
+use crate::control::admin::{self, Access, Admin, Bound, Monitor, ServerState};
+use crate::control::api::{self, Api};
+use crate::control::keyring::Keyring;
+use crate::control::reload::{InForce, Reloader, Started};
+use crate::control::{self, Channels, Control, Names, Parts, Process, Site};
 use crate::error::{Exit, Failure};
-use crate::routes::{Routes, RoutesMail};
-use crate::settings::Settings;
-use crate::{logs, signals};
+use crate::hosts::Hosts;
+use crate::routes::{Routes, RoutesMail, Shared};
+use crate::settings::{Settings, name_of};
+use crate::signals::Wanted;
+use crate::tls::Certificates;
+use crate::{logs, service, signals};
+use rustls::ServerConfig;
 use std::io::{self, ErrorKind, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Mutex};
 use tidegate::engine::{Running, Server};
 use tidegate_hub::{Hub, HubConfig};
-use tidegate_proto::{EndpointConfig, HeadLimits};
+use tidegate_proto::{EndpointConfig, HeadLimits, OriginPolicy};
 use tracing::{info, warn};
 
 /// Serves until a signal says stop and the clients are gone, or the drain is over.
@@ -20,84 +28,215 @@ use tracing::{info, warn};
 /// # Errors
 /// What keeps it from serving, in one line.
 pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
-    let settings = Settings::check(args)?;
-    logs::start(settings.log_format, &args.log)?;
-    let stop = signals::stop()
+    let settings = Settings::load(args)?;
+    if args.check_config {
+        let mut stdout = io::stdout().lock();
+        // Whoever closed stdout does not want the line.
+        let _ = writeln!(stdout, "{}: fine", name_of(settings.config_file.as_deref()));
+        return Ok(());
+    }
+    let log = logs::start(settings.log_format, &settings.live.log)?;
+    let wanted = signals::watch()
         .map_err(|error| Failure::failed(format!("signals cannot be handled: {error}")))?;
-    let config = Arc::new(HubConfig::dev());
+    let keyring = Arc::new(Keyring::new(
+        settings.live.hub.clone(),
+        settings.live.jwks.clone(),
+    ));
+    let (tls, certificates) = settings
+        .live
+        .tls
+        .as_deref()
+        .map(Certificates::changeable)
+        .unzip();
+    let shared = Shared::new(settings.workers);
     let (door, arrivals) = control::door();
-    let running = start_workers(&settings, &config, door)?;
-    let address = running.local_addr();
-    let control = start_control(&settings, &running, config, arrivals)
+    let running = start_workers(&settings, tls, &shared, &keyring.config(), door)?;
+    let admin = bind_admin(&settings)?;
+    let plane = Plane {
+        args,
+        settings: &settings,
+        running: &running,
+        keyring,
+        certificates,
+        shared,
+        log,
+    };
+    let (control, reloader) = plane
+        .start(arrivals, admin)
         .map_err(|error| Failure::failed(format!("the control plane cannot start: {error}")))?;
-    announce(&settings, address);
-    finish(&settings, &stop, running, control)
+    announce(&settings, &reloader.started);
+    service::ready();
+    obey(&wanted, &control);
+    finish(&reloader, running, control)
 }
 
 fn start_workers(
     settings: &Settings,
+    tls: Option<Arc<ServerConfig>>,
+    shared: &Shared,
     config: &Arc<HubConfig>,
     door: control::Door,
 ) -> Result<Running<RoutesMail>, Failure> {
-    let (workers, listen) = (settings.workers, settings.listen);
-    let hosts = Arc::new(settings.hosts.clone());
-    let config = Arc::clone(config);
+    let (workers, listen, dev) = (settings.workers, settings.listen, settings.dev);
+    let rules = Arc::clone(&settings.live.door);
+    let (shared, config) = (shared.clone(), Arc::clone(config));
     let endpoint = EndpointConfig {
         head: HeadLimits::default(),
-        origins: settings.origins.clone(),
+        // The routes check the Origin: their rules can be reloaded.
+        origins: OriginPolicy::Any,
     };
     let mut server = Server::builder()
         .listen(listen)
         .workers(workers)
         .endpoint(endpoint)
         .plain_http(move |plain| door.admit(plain));
-    if let Some(tls) = &settings.tls {
-        server = server.tls(Arc::clone(tls));
+    if let Some(tls) = tls {
+        server = server.tls(tls);
     }
     server
         .start(move |worker| {
             Routes::new(
-                Arc::clone(&hosts),
+                Arc::clone(&rules),
+                shared.clone(),
                 Arc::clone(&config),
                 worker,
                 workers,
-                true,
+                dev,
             )
         })
         .map_err(|error| cannot_listen(listen, &error))
 }
 
-fn start_control(
-    settings: &Settings,
-    running: &Running<RoutesMail>,
-    config: Arc<HubConfig>,
-    arrivals: Arrivals,
-) -> io::Result<Control> {
-    let mailer = running.mailer();
-    let workers = mailer.workers();
-    let post = move |worker, mail| mailer.post(worker, RoutesMail::Hub(mail));
-    let hub = Hub::new(config, workers, post);
-    let site = Site {
-        hosts: Arc::new(settings.hosts.clone()),
-        channels: Channels::new(hub),
+fn bind_admin(settings: &Settings) -> Result<Option<Bound>, Failure> {
+    let Some(listen) = settings.admin else {
+        return Ok(None);
     };
-    Control::start(arrivals, site, running.adopter(), true, settings.drain)
+    let cannot = |error: io::Error| {
+        let failure = cannot_listen(listen.address, &error);
+        Failure {
+            line: format!(
+                "admin listener: {}",
+                failure.line.replace("--listen", "--admin")
+            ),
+            ..failure
+        }
+    };
+    let bound = admin::bind(listen).map_err(cannot)?;
+    if listen.address.port() != 0 && bound.address.port() != listen.address.port() {
+        warn!(wanted = %listen.address, address = %bound.address, "the admin listener's port is taken; it is at another");
+    }
+    Ok(Some(bound))
 }
 
-/// Waits for the first signal, then for the clients to leave or the drain to be over.
+/// What the control plane is made of.
+struct Plane<'a> {
+    args: &'a ServeArgs,
+    settings: &'a Settings,
+    running: &'a Running<RoutesMail>,
+    keyring: Arc<Keyring>,
+    certificates: Option<Arc<Certificates>>,
+    shared: Shared,
+    log: logs::LogFilter,
+}
+
+impl Plane<'_> {
+    fn start(
+        self,
+        arrivals: control::Arrivals,
+        bound: Option<Bound>,
+    ) -> io::Result<(Control, Arc<Reloader>)> {
+        let (settings, live) = (self.settings, &self.settings.live);
+        let mailer = self.running.mailer();
+        let post = {
+            let mailer = mailer.clone();
+            move |worker, mail| mailer.post(worker, RoutesMail::Hub(mail))
+        };
+        let hub = Hub::new(self.keyring.config(), mailer.workers(), post);
+        let process = Arc::new(Process::new());
+        let state = Arc::new(ServerState::default());
+        let api = Arc::new(Api::new(hub.clone(), Arc::clone(&process)));
+        let names = Arc::new(Names::new(live.door.hosts.clone()));
+        let door = api::Door::new(Arc::clone(&api), live.api_keys.clone(), live.api_body);
+        let door = Arc::new(door);
+        let admin_address = bound.as_ref().map(|bound| bound.address);
+        let admin_ip = admin_address.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |at| at.ip());
+        let access = Arc::new(Access::new(
+            Hosts::new(admin_ip, &[]),
+            settings.dev,
+            live.admin_token.clone(),
+        ));
+        let counts = Arc::clone(&self.shared.counts);
+        let monitor = Monitor::new(hub.clone(), counts, process, Arc::clone(&state));
+        let monitor = Arc::new(monitor);
+        let reloader = Arc::new(Reloader {
+            args: self.args.clone(),
+            started: Started {
+                listen: settings.listen,
+                address: self.running.local_addr(),
+                admin: admin_address,
+                workers: settings.workers,
+                dev: settings.dev,
+            },
+            hub: hub.clone(),
+            mailer,
+            keyring: self.keyring,
+            api: Arc::clone(&door),
+            access: Arc::clone(&access),
+            names: Arc::clone(&names),
+            certificates: self.certificates,
+            log: self.log,
+            state,
+            in_force: Mutex::new(InForce::of(live)),
+            turn: tokio::sync::Mutex::default(),
+        });
+        let admin = Arc::new(Admin {
+            access,
+            monitor: Arc::clone(&monitor),
+            api,
+            hub: hub.clone(),
+            reloader: Arc::clone(&reloader),
+        });
+        let control = Control::start(Parts {
+            arrivals,
+            site: Site {
+                names,
+                channels: Channels::new(hub),
+                api: door,
+                demo: settings.dev,
+            },
+            adopter: self.running.adopter(),
+            admin: bound.map(|bound| (bound, admin)),
+            reloader: Arc::clone(&reloader),
+            monitor,
+            market: settings.dev,
+            drain: live.drain,
+        })?;
+        Ok((control, reloader))
+    }
+}
+
+/// Does what signals ask for, until they ask for the end.
+fn obey(wanted: &Receiver<Wanted>, control: &Control) {
+    // An error would mean that no signal can come any more; then it is time to go, too.
+    while let Ok(Wanted::Reload) = wanted.recv() {
+        control.reload();
+    }
+}
+
+/// Waits for the clients to leave or the drain to be over.
 fn finish(
-    settings: &Settings,
-    stop: &Receiver<()>,
+    reloader: &Reloader,
     running: Running<RoutesMail>,
     control: Control,
 ) -> Result<(), Failure> {
-    // An error would mean that no signal can come any more; then it is time to go, too.
-    let _ = stop.recv();
+    let drain = reloader.drain();
     info!(
-        seconds = settings.drain.as_secs(),
+        seconds = drain.as_secs(),
         "draining; a second signal ends at once"
     );
-    running.drain(settings.drain);
+    service::stopping();
+    reloader.state.drain();
+    running.drain(drain);
     control.stop();
     running
         .join()
@@ -133,12 +272,18 @@ fn cannot_listen(address: SocketAddr, error: &io::Error) -> Failure {
 }
 
 /// What development mode means on stderr, then the one line of stdout.
-fn announce(settings: &Settings, address: SocketAddr) {
-    logs::notice(settings.log_format, &DEVELOPMENT_MODE);
-    if !address.ip().is_loopback() && settings.tls.is_none() {
-        warn!("others can reach {address} and read everything: there is no TLS (--allow-plain)");
+fn announce(settings: &Settings, started: &Started) {
+    let address = started.address;
+    if settings.dev {
+        logs::notice(settings.log_format, &DEVELOPMENT_MODE);
     }
-    let url = url(address, settings.tls.is_some());
+    if !address.ip().is_loopback() && settings.live.tls.is_none() {
+        warn!("others can reach {address} and read everything: there is no TLS");
+    }
+    if let Some(admin) = started.admin {
+        info!(url = url(admin, false), "admin listener");
+    }
+    let url = url(address, settings.live.tls.is_some());
     let mut stdout = io::stdout().lock();
     // Whoever closed stdout does not want the line.
     let _ = writeln!(stdout, "Tidegate is live: {url}").and_then(|()| stdout.flush());

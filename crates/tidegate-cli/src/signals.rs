@@ -1,39 +1,53 @@
-//! SIGTERM and SIGINT: the first asks for a drain, the second ends the process. It never drains itself.
+//! SIGTERM and SIGINT ask for a drain, a second one ends the process; SIGHUP asks to read the configuration
+//! again. It never does any of these itself.
 
 use std::io;
 use std::sync::mpsc::Receiver;
 
-/// Says so once the first SIGTERM or SIGINT has come. A second one ends the process at once, with 128 plus
-/// the signal's number: 143 or 130.
+/// What the process is asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Wanted {
+    /// Let the clients leave and end.
+    Stop,
+    /// Read the configuration again.
+    Reload,
+}
+
+/// Says what signals ask for. After the first SIGTERM or SIGINT a second one ends the process at once, with
+/// 128 plus the signal's number: 143 or 130.
 ///
 /// # Errors
 /// When the handlers or their thread cannot be set up.
 #[cfg(unix)]
-pub(crate) fn stop() -> io::Result<Receiver<()>> {
-    use signal_hook::consts::{SIGINT, SIGTERM};
+pub(crate) fn watch() -> io::Result<Receiver<Wanted>> {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     use signal_hook::iterator::Signals;
     use std::sync::mpsc;
 
-    let mut signals = Signals::new([SIGTERM, SIGINT])?;
-    let (first, stop) = mpsc::sync_channel(1);
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    let (wanted, watched) = mpsc::channel();
     std::thread::Builder::new()
         .name("signals".into())
         .spawn(move || {
-            let mut received = signals.forever();
-            if received.next().is_none() || first.send(()).is_err() {
-                return;
-            }
-            if let Some(signal) = received.next() {
-                std::process::exit(128 + signal);
+            let mut stopping = false;
+            for signal in signals.forever() {
+                let asked = match signal {
+                    SIGHUP => Wanted::Reload,
+                    signal if stopping => std::process::exit(128 + signal),
+                    _ => Wanted::Stop,
+                };
+                stopping |= asked == Wanted::Stop;
+                // Once it drains nobody listens any more; the second signal still counts.
+                let _ = wanted.send(asked);
             }
         })?;
-    Ok(stop)
+    Ok(watched)
 }
 
 /// Elsewhere the system's own handling ends the process; there is no drain yet.
 #[cfg(not(unix))]
-pub(crate) fn stop() -> io::Result<Receiver<()>> {
-    let (first, stop) = std::sync::mpsc::sync_channel(1);
-    std::mem::forget(first);
-    Ok(stop)
+pub(crate) fn watch() -> io::Result<Receiver<Wanted>> {
+    let (wanted, watched) = std::sync::mpsc::channel();
+    std::mem::forget(wanted);
+    Ok(watched)
 }

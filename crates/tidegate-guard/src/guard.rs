@@ -48,6 +48,11 @@ impl<H> Guard<H> {
         }
     }
 
+    /// Puts another policy in force. What peers have used of the old one counts on.
+    pub fn set_policy(&mut self, policy: Policy) {
+        self.policy = policy;
+    }
+
     /// The guarded handler.
     pub fn inner(&self) -> &H {
         &self.inner

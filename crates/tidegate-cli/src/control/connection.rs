@@ -66,7 +66,8 @@ enum End {
     WantsWebSocket,
 }
 
-fn builder() -> http1::Builder {
+/// Limits of HTTP on every listener of ours.
+pub(super) fn builder() -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
@@ -92,7 +93,7 @@ impl Service<Request<Incoming>> for Answering {
             return Box::pin(pending());
         }
         let site = Arc::clone(&self.site);
-        Box::pin(async move { Ok(answer(&site, &request).await) })
+        Box::pin(async move { Ok(answer(&site, request).await) })
     }
 }
 
@@ -132,14 +133,15 @@ async fn refuse_upgrade(mut io: PlainIo) {
     let _ = timeout(LAST_ANSWER, said).await; // a client that does not take it has gone
 }
 
-async fn answer<B>(site: &Site, request: &Request<B>) -> Answer {
+async fn answer(site: &Site, request: Request<Incoming>) -> Answer {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let answer = Guarded::new(site.answer(request)).await.unwrap_or_else(|| {
         answer::line(
             StatusCode::INTERNAL_SERVER_ERROR,
             "the server made a mistake; it was logged",
         )
     });
-    debug!(method = %request.method(), path = request.uri().path(), status = answer.status().as_u16(), "HTTP");
+    debug!(%method, path, status = answer.status().as_u16(), "HTTP");
     answer
 }
 

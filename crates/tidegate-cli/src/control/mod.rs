@@ -1,18 +1,27 @@
-//! The control plane: a thread with a runtime of its own for ordinary HTTP and the demo's market. It reaches
-//! the workers by mail only, and never holds one up.
+//! The control plane: a thread with a runtime of its own for ordinary HTTP, the API, the admin listener,
+//! keys and reloads. It reaches the workers by mail only, and never holds one up.
 
+pub(crate) mod admin;
 mod answer;
+pub(crate) mod api;
 mod channels;
 mod connection;
 mod guarded;
+pub(crate) mod jwks;
+pub(crate) mod keyring;
 mod market;
+mod process;
 mod query;
+pub(crate) mod reload;
 mod site;
 mod upgrade;
 
 pub(crate) use channels::Channels;
-pub(crate) use site::Site;
+pub(crate) use process::Process;
+pub(crate) use site::{Names, Site};
 
+use admin::{Admin, Bound, Monitor};
+use reload::Reloader;
 use std::io;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -48,62 +57,121 @@ impl Door {
 /// The running control plane.
 pub(crate) struct Control {
     stop: watch::Sender<bool>,
+    end: watch::Sender<bool>,
+    orders: mpsc::UnboundedSender<Order>,
     thread: JoinHandle<()>,
 }
 
+/// What the main thread asks the control plane for.
+enum Order {
+    Reload,
+}
+
+/// What the control plane runs on and serves.
+pub(crate) struct Parts {
+    /// Who arrives on the main port.
+    pub(crate) arrivals: Arrivals,
+    /// What they are answered.
+    pub(crate) site: Site,
+    /// Takes those who ask for a WebSocket.
+    pub(crate) adopter: Adopter,
+    /// The admin listener.
+    pub(crate) admin: Option<(Bound, Arc<Admin>)>,
+    /// Reads the configuration again.
+    pub(crate) reloader: Arc<Reloader>,
+    /// Looks at the hub.
+    pub(crate) monitor: Arc<Monitor>,
+    /// Whether the demo's market is published.
+    pub(crate) market: bool,
+    /// How long requests under way may take when it stops.
+    pub(crate) drain: Duration,
+}
+
 impl Control {
-    /// Starts the thread: it serves `site` to whoever arrives, gives back to `adopter` who asks for a
-    /// WebSocket then, and feeds a market to the hub if `market`.
+    /// Starts the thread.
     ///
     /// # Errors
     /// When the thread or its runtime cannot be made.
-    pub(crate) fn start(
-        arrivals: Arrivals,
-        site: Site,
-        adopter: Adopter,
-        market: bool,
-        drain: Duration,
-    ) -> io::Result<Control> {
+    pub(crate) fn start(parts: Parts) -> io::Result<Control> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
         let (stop, stopped) = watch::channel(false);
+        let (end, ended) = watch::channel(false);
+        let (orders, ordered) = mpsc::unbounded_channel();
         let thread = thread::Builder::new()
             .name("control".into())
-            .spawn(move || {
-                runtime.block_on(run(
-                    arrivals,
-                    Arc::new(site),
-                    adopter,
-                    market,
-                    stopped,
-                    drain,
-                ));
-            })?;
-        Ok(Control { stop, thread })
+            .spawn(move || runtime.block_on(run(parts, ordered, stopped, ended)))?;
+        Ok(Control {
+            stop,
+            end,
+            orders,
+            thread,
+        })
     }
 
-    /// Requests under way are answered, idle connections closed, the market ends.
+    /// Reads the configuration again, soon.
+    pub(crate) fn reload(&self) {
+        // It has panicked if it does not listen any more; that is told at the end.
+        let _ = self.orders.send(Order::Reload);
+    }
+
+    /// Requests under way are answered, idle connections closed. The admin listener stays until
+    /// [`Control::join`]: who asks hears that we drain.
     pub(crate) fn stop(&self) {
         self.stop.send_replace(true);
     }
 
     /// Waits until it has stopped; `false` if it panicked.
     pub(crate) fn join(self) -> bool {
+        self.end.send_replace(true);
         self.thread.join().is_ok()
     }
 }
 
+/// Tasks that end with the control plane.
+fn in_background(
+    parts: &mut Parts,
+    ordered: mpsc::UnboundedReceiver<Order>,
+    ended: watch::Receiver<bool>,
+) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    let hub = parts.site.channels.hub();
+    if parts.market {
+        tasks.spawn(market::run(hub.clone()));
+    }
+    if let Some((bound, admin)) = parts.admin.take() {
+        tasks.spawn(admin::serve(bound, admin, ended));
+    }
+    tasks.spawn(jwks::run(Arc::clone(&parts.reloader.keyring), hub));
+    tasks.spawn(obey(ordered, Arc::clone(&parts.reloader)));
+    let monitor = Arc::clone(&parts.monitor);
+    tasks.spawn(async move { monitor.run().await });
+    tasks
+}
+
+async fn obey(mut ordered: mpsc::UnboundedReceiver<Order>, reloader: Arc<Reloader>) {
+    while let Some(Order::Reload) = ordered.recv().await {
+        // What came of it is in the log.
+        let _ = reloader.reload().await;
+    }
+}
+
 async fn run(
-    mut arrivals: Arrivals,
-    site: Arc<Site>,
-    adopter: Adopter,
-    market: bool,
+    mut parts: Parts,
+    ordered: mpsc::UnboundedReceiver<Order>,
     mut stopped: watch::Receiver<bool>,
-    drain: Duration,
+    mut ended: watch::Receiver<bool>,
 ) {
-    let mut connections = JoinSet::new();
-    let feed = market.then(|| tokio::spawn(market::run(site.channels.hub())));
+    let mut tasks = in_background(&mut parts, ordered, ended.clone());
+    let Parts {
+        mut arrivals,
+        site,
+        adopter,
+        drain,
+        ..
+    } = parts;
+    let (site, mut connections) = (Arc::new(site), JoinSet::new());
     loop {
         let room = connections.len() < MAX_CONNECTIONS;
         tokio::select! {
@@ -115,15 +183,15 @@ async fn run(
             },
         }
     }
-    if let Some(feed) = feed {
-        feed.abort();
-    }
     drop(arrivals);
     // What is left at the deadline is dropped, and with it closed.
     let _ = timeout(drain, async {
         while connections.join_next().await.is_some() {}
     })
     .await;
+    // The sender is gone only with the main thread.
+    let _ = ended.wait_for(|end| *end).await;
+    tasks.abort_all();
 }
 
 /// HTTP connections served at once; more wait in the door.

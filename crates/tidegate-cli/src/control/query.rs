@@ -68,7 +68,7 @@ fn limit(text: &str) -> Option<usize> {
 }
 
 /// `None` for a broken `%` or bytes that are not UTF-8. In queries a `+` is a space.
-fn percent_decode(text: &str, plus_is_space: bool) -> Option<String> {
+pub(super) fn percent_decode(text: &str, plus_is_space: bool) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {

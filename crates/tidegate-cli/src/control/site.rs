@@ -2,31 +2,67 @@
 //! the hub by mail only.
 
 use super::answer::{self, Answer};
+use super::api;
 use super::channels::Channels;
 use super::query::channel_route;
 use crate::assets;
 use crate::hosts::Hosts;
 use crate::routes::WRONG_HOST;
 use bytes::Bytes;
+use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap};
 use hyper::{Method, Request, StatusCode, Version};
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// Everything ordinary HTTP serves.
 pub(crate) struct Site {
     /// What we are called.
-    pub(crate) hosts: Arc<Hosts>,
+    pub(crate) names: Arc<Names>,
     /// The hub, seen from outside.
     pub(crate) channels: Channels,
+    /// The hub, for backends that have a key.
+    pub(crate) api: Arc<api::Door>,
+    /// Whether there is a demo page.
+    pub(crate) demo: bool,
+}
+
+/// What we are called; a reload may change it.
+pub(crate) struct Names(RwLock<Hosts>);
+
+impl Names {
+    /// Called so.
+    pub(crate) fn new(hosts: Hosts) -> Names {
+        Names(RwLock::new(hosts))
+    }
+
+    /// From now on called so.
+    pub(crate) fn set(&self, hosts: Hosts) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = hosts;
+    }
+
+    fn allow(&self, authority: &str) -> bool {
+        self.0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .allow(authority)
+    }
 }
 
 impl Site {
-    /// Answers one request; its body is not looked at.
-    pub(super) async fn answer<B>(&self, request: &Request<B>) -> Answer {
-        if let Some(refusal) = self.refuse_host(request) {
+    /// Answers one request; only the API looks at a body.
+    pub(super) async fn answer(&self, request: Request<Incoming>) -> Answer {
+        if let Some(refusal) = self.refuse_host(&request) {
             return refusal;
         }
+        if is_api(request.uri().path()) {
+            let answer = self.api.answer(request).await;
+            return answer.unwrap_or_else(|| answer::line(StatusCode::NOT_FOUND, "nothing here"));
+        }
+        self.answer_page(&request).await
+    }
+
+    async fn answer_page(&self, request: &Request<Incoming>) -> Answer {
         let get = matches!(*request.method(), Method::GET | Method::HEAD);
         let path = request.uri().path();
         if let Some((name, wanted)) = channel_route(path) {
@@ -44,7 +80,7 @@ impl Site {
                 ),
             };
         }
-        match (assets::find(path), get) {
+        match (assets::find(path).filter(|_| self.demo), get) {
             (Some(asset), true) => page(asset, request.headers()),
             (Some(_), false) => answer::not_allowed(),
             (None, _) if WEBSOCKET_PATHS.contains(&path) => upgrade_required(),
@@ -68,14 +104,15 @@ impl Site {
             Some(authority) => authority.as_str(),
             None => host.and_then(|host| host.to_str().ok()).unwrap_or(""),
         };
-        if self.hosts.allow(authority) {
+        if self.names.allow(authority) {
             return None;
         }
         Some(answer::line(StatusCode::MISDIRECTED_REQUEST, WRONG_HOST))
     }
 }
 
-fn page(asset: assets::Asset, request: &HeaderMap) -> Answer {
+/// A file of a page.
+pub(super) fn page(asset: assets::Asset, request: &HeaderMap) -> Answer {
     let bytes = match asset.bytes {
         Cow::Borrowed(bytes) => Bytes::from_static(bytes),
         Cow::Owned(bytes) => bytes.into(),
@@ -83,6 +120,10 @@ fn page(asset: assets::Asset, request: &HeaderMap) -> Answer {
     let mut answer = answer::new(StatusCode::OK, bytes, asset.media_type);
     answer::set(&mut answer, header::CACHE_CONTROL, "no-cache");
     answer::with_etag(answer, &asset.etag, request)
+}
+
+fn is_api(path: &str) -> bool {
+    path == "/api" || path.starts_with("/api/")
 }
 
 /// Someone asks for a WebSocket's address without asking for a WebSocket (RFC 9110 §15.5.22).

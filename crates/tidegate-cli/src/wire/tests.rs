@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::hosts::Hosts;
-use crate::routes::{Routes, RoutesMail};
+use crate::routes::{Routes, RoutesMail, Shared};
+use crate::settings::DoorRules;
 use std::io::IoSlice;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use tidegate_hub::HubConfig;
@@ -44,11 +45,16 @@ struct World {
 impl World {
     fn new() -> World {
         let now = Time::from_micros(1_800_000_000_000_000);
-        let hosts = Arc::new(Hosts::new(IpAddr::V4(Ipv4Addr::LOCALHOST), &[]));
+        let rules = Arc::new(DoorRules::of_hosts(Hosts::new(
+            IpAddr::V4(Ipv4Addr::LOCALHOST),
+            &[],
+        )));
+        let shared = Shared::new(2);
         let config = Arc::new(HubConfig::dev());
         let worker = |n: u16| {
             let routes = Routes::new(
-                Arc::clone(&hosts),
+                Arc::clone(&rules),
+                shared.clone(),
                 Arc::clone(&config),
                 WorkerId(n),
                 2,
