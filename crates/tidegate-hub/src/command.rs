@@ -147,6 +147,9 @@ impl PartialEq for Data<'_> {
 
 impl Eq for Data<'_> {}
 
+/// Where a client stood in a channel: offset and epoch.
+pub type Stood<'a> = (u64, Cow<'a, str>);
+
 /// A connect command.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Connect<'a> {
@@ -155,7 +158,7 @@ pub struct Connect<'a> {
     /// JSON of the application.
     pub data: Option<Data<'a>>,
     /// Positions from which channels that the server subscribes it to are to be recovered.
-    pub recover: Vec<(Cow<'a, str>, (u64, Cow<'a, str>))>,
+    pub recover: Vec<(Cow<'a, str>, Stood<'a>)>,
 }
 
 /// A subscribe command.
@@ -166,7 +169,7 @@ pub struct Subscribe<'a> {
     /// A token that opens the channel; empty for none.
     pub token: Cow<'a, str>,
     /// The position to recover from, if the client asks to recover.
-    pub recover: Option<(u64, Cow<'a, str>)>,
+    pub recover: Option<Stood<'a>>,
     /// The client would rather get error 112 than a subscription that could not be recovered.
     pub reject_unrecovered: bool,
     /// The client wants to be told who joins and leaves.
@@ -188,7 +191,7 @@ pub struct HistoryOf<'a> {
     /// At most so many; negative for all, 0 for the position only.
     pub limit: i32,
     /// From this offset on, in this epoch (which may be empty).
-    pub since: Option<(u64, Cow<'a, str>)>,
+    pub since: Option<Stood<'a>>,
     /// Newest first.
     pub reverse: bool,
 }

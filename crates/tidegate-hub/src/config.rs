@@ -23,8 +23,8 @@ pub struct HubConfig {
     /// Without it a connect without a token is answered error 101.
     pub anonymous: bool,
     /// Development mode: the `data` of an anonymous client's connect command become its `conn_info`,
-    /// unverified, so anyone may call himself anything; and where there are no [`HubConfig::tokens`] a
-    /// token is accepted and **not looked at**. Default: no.
+    /// unverified, so anyone may call himself anything; and where there are no [`HubConfig::tokens`] an
+    /// anonymous client's token is accepted and **not looked at**. Default: no.
     pub dev: bool,
     /// What connection tokens are verified with. With `None` a connect with a token is closed with 3500.
     /// Default: `None`.

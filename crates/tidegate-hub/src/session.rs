@@ -214,6 +214,12 @@ impl Session {
         self.extra.as_mut()?.slow.as_mut()
     }
 
+    /// Whether it is slow, but has taken something within this time.
+    pub(crate) fn moves(&self, now: Time, within: Duration) -> bool {
+        let lag = self.extra.as_ref().and_then(|extra| extra.slow.as_ref());
+        lag.is_some_and(|lag| now.since(lag.moved) < within)
+    }
+
     pub(crate) fn expires(&self) -> Option<Time> {
         self.extra.as_ref()?.expires
     }

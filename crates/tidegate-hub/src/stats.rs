@@ -185,7 +185,7 @@ mod tests {
 
     #[test]
     fn a_revocation_fits_what_it_names_and_nothing_else() {
-        let at = |seconds| Time::from_micros(seconds * 1_000_000);
+        let at = |seconds: u64| Time::from_micros(seconds * 1_000_000);
         let stamp = |id: &str, issued| Stamp {
             id: Some(id.into()),
             issued: Some(at(issued)),

@@ -25,6 +25,8 @@ pub struct TokenKeys {
     issuer: Option<Arc<str>>,
 }
 
+type ReadPem = fn(&[u8]) -> jsonwebtoken::errors::Result<DecodingKey>;
+
 struct Key {
     id: Option<String>,
     key: DecodingKey,
@@ -69,7 +71,7 @@ impl TokenKeys {
     /// # Errors
     /// [`BadKey`]: it is none of these.
     pub fn with_pem(self, pem: &str) -> Result<TokenKeys, BadKey> {
-        let readers: [(fn(&[u8]) -> jsonwebtoken::errors::Result<DecodingKey>, _); 3] = [
+        let readers: [(ReadPem, AlgorithmFamily); 3] = [
             (DecodingKey::from_rsa_pem, AlgorithmFamily::Rsa),
             (DecodingKey::from_ec_pem, AlgorithmFamily::Ec),
             (DecodingKey::from_ed_pem, AlgorithmFamily::Ed),
@@ -257,6 +259,23 @@ impl Key {
 
 fn family(family: AlgorithmFamily) -> Vec<Algorithm> {
     family.algorithms().to_vec()
+}
+
+/// For fuzzing: reads arbitrary octets as a token, and as the claims of one that was signed. It never
+/// panics; the answer is whether either was understood.
+pub fn fuzz_token(octets: &[u8]) -> bool {
+    let keys = TokenKeys::new()
+        .with_secret(b"secret")
+        .expect("it is not empty");
+    let now = Time::from_micros(1_800_000_000_000_000);
+    let token = std::str::from_utf8(octets).unwrap_or_default();
+    let signed = keys.connection(token, now).is_ok() || keys.subscription(token, now).is_ok();
+    let claims = serde_json::from_slice::<Claims<'_>>(octets);
+    let read = claims.is_ok_and(|claims| {
+        let _ = keys.check(&claims, now);
+        Bearer::read(&claims).is_ok()
+    });
+    signed || read
 }
 
 /// Why a token is not believed.

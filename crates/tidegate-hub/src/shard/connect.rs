@@ -78,7 +78,7 @@ impl Shard {
     /// Who the client says it is, believed or not.
     fn bearer(&self, connect: &Connect<'_>, now: Time) -> Result<Bearer, Outcome> {
         let config = &self.config;
-        let unread = config.dev && config.tokens.is_none();
+        let unread = config.dev && config.anonymous && config.tokens.is_none();
         if connect.token.is_empty() || unread {
             return self.anonymous(connect);
         }

@@ -110,7 +110,7 @@ impl Shard {
         now: Time,
     ) -> Result<Ticket, ClientError> {
         let keys = self.config.subscription_keys();
-        let keys = keys.ok_or(ClientError::PERMISSION_DENIED)?;
+        let keys = keys.ok_or(ClientError::NOT_AVAILABLE)?;
         let ticket = keys.subscription(token, now).map_err(|bad| match bad {
             BadToken::Invalid => ClientError::PERMISSION_DENIED,
             BadToken::Expired => ClientError::TOKEN_EXPIRED,

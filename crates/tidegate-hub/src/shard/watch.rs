@@ -41,12 +41,14 @@ impl Shard {
     }
 
     fn check_life(&mut self, peer: PeerId, now: Time, out: Out<'_, '_>) {
-        let pong = self.config.pong;
+        let (pong, patience) = (self.config.pong, self.config.no_progress);
         let Some(session) = self.sessions.get_mut(peer).filter(|s| s.due <= now) else {
             return;
         };
         match session.awaits {
             Awaits::Connect => self.disconnect(peer, &Disconnect::STALE, out),
+            // Our ping may stand behind much that the client is still taking.
+            Awaits::Pong { .. } if session.moves(now, patience) => session.due = now + pong,
             Awaits::Pong { .. } => self.disconnect(peer, &Disconnect::NO_PONG, out),
             Awaits::NextPing => {
                 session.awaits = Awaits::Pong { sent: now };

@@ -1,12 +1,16 @@
 //! The behaviour of the hub as its clients see it. Every test runs with one worker and with four.
 
 mod commands;
+mod control;
 mod full;
 mod liveness;
+mod modes;
 mod net;
 mod presence;
+mod protobuf;
 mod random;
 mod recovery;
+mod tokens;
 
 /// Makes two tests of each function: with one worker, and with four.
 macro_rules! on_1_and_4_workers {

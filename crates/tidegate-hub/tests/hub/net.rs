@@ -83,6 +83,8 @@ pub(crate) struct Client {
     pub(crate) reads: bool,
     /// Text frames as they came.
     pub(crate) frames: Vec<String>,
+    /// Binary frames as they came, unless they were pings.
+    pub(crate) binary: Vec<Vec<u8>>,
     /// Replies and pushes that nobody has asked for yet.
     pub(crate) inbox: VecDeque<Value>,
     pub(crate) pings: usize,
@@ -186,6 +188,7 @@ impl Net {
             pongs: true,
             reads: true,
             frames: Vec::new(),
+            binary: Vec::new(),
             inbox: VecDeque::new(),
             pings: 0,
             close: None,
@@ -329,6 +332,18 @@ impl Net {
         self.hub
             .publish(channel, data, |result| assert!(result.is_ok()));
         self.pump();
+    }
+
+    /// What the control plane is answered, when `ask` hands it the way to answer.
+    pub(crate) fn hub_ask<T: Send + 'static>(
+        &mut self,
+        ask: impl FnOnce(&Hub, Box<dyn FnOnce(T) + Send>),
+    ) -> T {
+        let (send, answers) = std::sync::mpsc::channel();
+        let hub = self.hub.clone();
+        ask(&hub, Box::new(move |answer| send.send(answer).unwrap()));
+        self.pump();
+        answers.try_recv().expect("an answer")
     }
 
     /// The connection breaks, without a Close.
@@ -477,6 +492,23 @@ impl Net {
         }
     }
 
+    /// A client that does not read takes so many octets nevertheless, and leaves the rest.
+    pub(crate) fn take_some(&mut self, id: ClientId, most: usize) {
+        let (worker, peer) = (self.clients[id].worker, self.clients[id].peer);
+        let queues = Arc::clone(&self.queues);
+        let mut mailer = Mailer {
+            from: worker,
+            queues: &queues,
+        };
+        let mut slices = [IoSlice::new(&[]); 16];
+        let filled = self.endpoints[worker].poll_transmit(peer, &mut slices);
+        let mut octets: Vec<u8> = slices[..filled].iter().flat_map(|s| s.to_vec()).collect();
+        octets.truncate(most);
+        self.endpoints[worker].handle_sent(self.now, peer, octets.len(), &mut mailer);
+        self.clients[id].input.extend(octets);
+        self.read(id);
+    }
+
     fn read(&mut self, id: ClientId) {
         if !self.clients[id].upgraded {
             let input = &self.clients[id].input;
@@ -494,6 +526,11 @@ impl Net {
         while let Some((opcode, payload)) = self.clients[id].next_frame() {
             match opcode {
                 1 => self.text(id, String::from_utf8(payload).unwrap()),
+                2 if payload == [0] => {
+                    self.clients[id].pings += 1;
+                    self.frame(id, 0x82, &[0]);
+                }
+                2 => self.clients[id].binary.push(payload),
                 8 => {
                     let code = u16::from_be_bytes([payload[0], payload[1]]);
                     let reason = String::from_utf8(payload[2..].to_vec()).unwrap();

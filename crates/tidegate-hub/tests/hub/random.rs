@@ -91,7 +91,7 @@ impl Follower {
 /// Runs one schedule; how often something was recovered, lost and admitted, ordered to recover.
 fn run(workers: usize, seed: u64) -> [usize; 3] {
     let mut config = HubConfig::dev();
-    let mut small = tidegate_hub::ChannelOptions::open();
+    let mut small = tidegate_hub::Namespace::open();
     small.history_size = 12;
     config.namespaces.set("chat", small);
     let mut net = Net::with(workers, seed, config);

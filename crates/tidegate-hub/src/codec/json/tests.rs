@@ -1,9 +1,11 @@
 //! Rows for the parser and the writer.
 
 use super::*;
-use crate::history::Slice;
+use crate::history::{Recovery, Slice};
 use crate::presence::PresenceStats;
-use crate::publication::{Epoch, Position, Publication, RawJson};
+use crate::publication::{Draft, Epoch, Payload, Position, Publication, RawJson};
+use crate::reply::Unsubscribed;
+use crate::topic::TopicName;
 use std::sync::Arc;
 use tidegate_proto::Time;
 
@@ -30,19 +32,16 @@ fn every_command_is_read() {
     );
     assert_eq!(
         one(r#"{"id":1,"connect":{"name":"js","version":"1","flag":1,"dict":{}}}"#),
-        Ok(Command::Connect {
-            has_token: false,
-            data: None
-        })
+        Ok(Command::Connect(Connect::default()))
     );
-    let Ok(Command::Connect {
-        has_token: true,
-        data: Some(data),
-    }) = one(r#"{"id":1,"connect":{"token":"t","data":{"a": [1]}}}"#)
-    else {
+    let Ok(Command::Connect(connect)) = one(
+        r#"{"id":1,"connect":{"token":"t","data":{"a": [1]},"subs":{"c":{"recover":true,"offset":7,"epoch":"e"},"d":{}}}}"#,
+    ) else {
         panic!()
     };
-    assert_eq!(data.as_str(), r#"{"a": [1]}"#);
+    assert_eq!(connect.token, "t");
+    assert_eq!(connect.data.unwrap().as_bytes(), br#"{"a": [1]}"#);
+    assert_eq!(connect.recover, [("c".into(), (7, "e".into()))]);
     assert_eq!(
         one(
             r#"{"id":1,"subscribe":{"channel":"ä\u0041","recover":true,"offset":7,"epoch":"e","flag":3}}"#
@@ -51,15 +50,18 @@ fn every_command_is_read() {
             channel: "äA".into(),
             recover: Some((7, "e".into())),
             reject_unrecovered: true,
-            unavailable: false,
+            ..Subscribe::default()
         }))
     );
     assert_eq!(
         one(
-            r#"{"id":1,"subscribe":{"channel":"a","offset":7,"delta":"fossil","join_leave":true}}"#
+            r#"{"id":1,"subscribe":{"channel":"a","token":"t","offset":7,"delta":"fossil","join_leave":true}}"#
         ),
         Ok(Command::Subscribe(Subscribe {
             channel: "a".into(),
+            token: "t".into(),
+            delta: true,
+            join_leave: true,
             ..Subscribe::default()
         }))
     );
@@ -81,7 +83,7 @@ fn every_command_is_read() {
     else {
         panic!()
     };
-    assert_eq!((&*channel, data.as_str()), ("a", "null"));
+    assert_eq!((&*channel, data.as_bytes()), ("a", &b"null"[..]));
     assert_eq!(
         one(r#"{"id":1,"history":{"channel":"a","limit":-1,"since":{"offset":3},"reverse":true}}"#),
         Ok(Command::History(HistoryOf {
@@ -106,11 +108,14 @@ fn every_command_is_read() {
     assert_eq!(one(r#"{"id":1,"ping":{}}"#), Ok(Command::Ping));
     assert_eq!(
         one(r#"{"id":1,"refresh":{"token":"x"}}"#),
-        Ok(Command::Refresh)
+        Ok(Command::Refresh { token: "x".into() })
     );
     assert_eq!(
-        one(r#"{"id":1,"sub_refresh":{"channel":"x","token":"x"}}"#),
-        Ok(Command::Refresh)
+        one(r#"{"id":1,"sub_refresh":{"channel":"x","token":"y"}}"#),
+        Ok(Command::SubRefresh {
+            channel: "x".into(),
+            token: "y".into()
+        })
     );
     assert!(matches!(
         one(r#"{"id":1,"rpc":{"method":"time","data":{}}}"#),
@@ -198,7 +203,7 @@ fn depth_costs_neither_stack_nor_time() {
     let Ok(Command::Publish { data, .. }) = one(&data) else {
         panic!()
     };
-    assert!(RawJson::from_value(data.0).is_err());
+    assert!(data.json().is_err());
     assert_eq!(depth(r#"{"a]}\"[{":["}",[]]}"#), 3);
     assert_eq!(depth("7"), 0);
 }
@@ -234,17 +239,31 @@ fn every_reply_is_written() {
         offset: 8,
         epoch: Epoch(0xab),
     };
-    let data = RawJson::parse("1").unwrap();
+    let topic = TopicName::parse("c").unwrap();
+    let draft = Draft {
+        data: &Payload::Json(RawJson::parse("1").unwrap()),
+        info: None,
+        tags: &Tags::new(),
+    };
     let missed: Vec<Publication> = [7, 8]
-        .map(|offset| Publication::new("c", Some(offset), Time::ZERO, &data, None))
+        .map(|offset| Publication::new(&topic, Some(offset), Time::ZERO, &draft))
         .into();
     let subscribed = |position, recoverable, recovery| {
         Reply::Subscribed(Subscribed {
             position,
             recoverable,
             recovery,
+            ..Subscribed::default()
         })
     };
+    let sub = Subscribed {
+        position: Some(position),
+        ttl: Some(3),
+        data: RawJson::parse("{}").ok(),
+        newest: Some(missed[1].clone()),
+        ..Subscribed::default()
+    };
+    let subs = [(topic, sub)];
     let info = Arc::new(ClientInfo::new(0, "u", None));
     let rows: Vec<(Reply<'_>, &str)> = vec![
         (
@@ -254,8 +273,36 @@ fn every_reply_is_written() {
                 session: "s",
                 node: "n",
                 ping_seconds: 25,
+                ttl: None,
+                time: Time::from_micros(4_000),
+                subs: &[],
             }),
-            r#"{"id":9,"connect":{"client":"c","version":"v","ping":25,"pong":true,"session":"s","node":"n"}}"#,
+            r#"{"id":9,"connect":{"client":"c","version":"v","ping":25,"pong":true,"session":"s","node":"n","time":4}}"#,
+        ),
+        (
+            Reply::Connected(Connected {
+                client: "c",
+                version: "v",
+                session: "s",
+                node: "n",
+                ping_seconds: 25,
+                ttl: Some(60),
+                time: Time::from_micros(4_000),
+                subs: &subs,
+            }),
+            r#"{"id":9,"connect":{"client":"c","version":"v","ping":25,"pong":true,"session":"s","node":"n","time":4,"expires":true,"ttl":60,"subs":{"c":{"positioned":true,"epoch":"00000000000000ab","offset":8,"data":{},"publications":[{"data":1,"offset":8,"time":0}],"expires":true,"ttl":3}}}}"#,
+        ),
+        (
+            Reply::Refreshed {
+                client: "c".into(),
+                version: "v",
+                ttl: Some(7),
+            },
+            r#"{"id":9,"refresh":{"client":"c","version":"v","expires":true,"ttl":7}}"#,
+        ),
+        (
+            Reply::SubRefreshed { ttl: Some(7) },
+            r#"{"id":9,"sub_refresh":{"expires":true,"ttl":7}}"#,
         ),
         (subscribed(None, false, None), r#"{"id":9,"subscribe":{}}"#),
         (
@@ -276,7 +323,7 @@ fn every_reply_is_written() {
                 true,
                 Some((6, Recovery::Complete(missed.clone()))),
             ),
-            r#"{"id":9,"subscribe":{"recoverable":true,"positioned":true,"epoch":"00000000000000ab","offset":6,"was_recovering":true,"recovered":true,"publications":[{"data":1,"offset":7},{"data":1,"offset":8}]}}"#,
+            r#"{"id":9,"subscribe":{"recoverable":true,"positioned":true,"epoch":"00000000000000ab","offset":6,"was_recovering":true,"recovered":true,"publications":[{"data":1,"offset":7,"time":0},{"data":1,"offset":8,"time":0}]}}"#,
         ),
         (
             subscribed(Some(position), true, Some((8, Recovery::Complete(vec![])))),
@@ -306,7 +353,7 @@ fn every_reply_is_written() {
                 position,
                 publications: missed,
             }),
-            r#"{"id":9,"history":{"publications":[{"data":1,"offset":7},{"data":1,"offset":8}],"epoch":"00000000000000ab","offset":8}}"#,
+            r#"{"id":9,"history":{"publications":[{"data":1,"offset":7,"time":0},{"data":1,"offset":8,"time":0}],"epoch":"00000000000000ab","offset":8}}"#,
         ),
         (
             Reply::Error(ClientError::PERMISSION_DENIED),
@@ -322,16 +369,31 @@ fn every_reply_is_written() {
     }
 }
 
+fn pushed(channel: &str, push: Push) -> String {
+    let mut out = String::new();
+    write_push(&mut out, channel, &push);
+    out
+}
+
 #[test]
 fn pushes_are_written() {
-    let info = ClientInfo::new(0, "", None);
+    let info = Arc::new(ClientInfo::new(0, "", None));
     assert_eq!(
-        join("a\"", &info),
+        pushed("a\"", Push::Join(Arc::clone(&info))),
         r#"{"push":{"channel":"a\"","join":{"info":{"client":"00000000-0000-0000-0000-000000000000","user":""}}}}"#
     );
-    assert!(leave("a", &info).contains(r#""leave":{"info":"#));
+    assert!(pushed("a", Push::Leave(info)).contains(r#""leave":{"info":"#));
     assert_eq!(
-        unsubscribed("a", Unsubscribed::INSUFFICIENT_STATE),
+        pushed("a", Push::Unsubscribed(Unsubscribed::INSUFFICIENT_STATE)),
         r#"{"push":{"channel":"a","unsubscribe":{"code":2500,"reason":"insufficient state"}}}"#
+    );
+    let result = Subscribed {
+        position: Some(Position::default()),
+        recoverable: true,
+        ..Subscribed::default()
+    };
+    assert_eq!(
+        pushed("a", Push::Subscribed(Box::new(result))),
+        r#"{"push":{"channel":"a","subscribe":{"recoverable":true,"positioned":true,"epoch":"0000000000000000","offset":0}}}"#
     );
 }

@@ -1,0 +1,348 @@
+//! Delivery modes: full, conflate, latest; and slow clients that are moved down instead of closed. What a
+//! subscriber got and what it was told to have skipped must add up to what was published.
+
+use crate::net::Net;
+use crate::on_1_and_4_workers;
+use serde_json::{Value, json};
+use std::time::Duration;
+use tidegate_hub::{Delivery, HubConfig, Namespace, Slow};
+
+on_1_and_4_workers!(
+    a_conflated_subscriber_gets_the_newest_of_each_key_at_its_rate,
+    the_first_value_after_a_pause_comes_at_once,
+    latest_is_the_newest_of_each_sender,
+    modes_are_granted_or_refused,
+    subscribers_of_one_channel_have_their_own_modes,
+    a_slow_client_is_moved_down_and_told_what_it_missed,
+    a_slow_client_that_takes_nothing_is_closed,
+    a_slow_client_that_moves_is_kept,
+    an_unsubscribed_conflated_client_gets_nothing_more,
+);
+
+fn wish(channel: &str, data: &Value) -> Value {
+    json!({ "subscribe": { "channel": channel, "data": data } })
+}
+
+fn conflate(net: &mut Net, id: usize, channel: &str, hz: u32) -> Value {
+    let reply = net.ask(
+        id,
+        wish(channel, &json!({ "delivery": "conflate", "hz": hz })),
+    );
+    assert!(reply["subscribe"].is_object(), "{reply}");
+    reply["subscribe"].clone()
+}
+
+/// What a subscriber got: the data, and the sum of what it was told to have skipped.
+fn taken(net: &mut Net, id: usize, channel: &str) -> (Vec<Value>, u64) {
+    let (mut data, mut skipped) = (Vec::new(), 0);
+    for push in net.pushes(id) {
+        if push["channel"] != channel || !push["pub"].is_object() {
+            continue;
+        }
+        if let Some(text) = push["pub"]["tags"]["skipped"].as_str() {
+            assert!(push["pub"]["offset"].is_null(), "{push}");
+            skipped += text.parse::<u64>().unwrap();
+        }
+        data.push(push["pub"]["data"].clone());
+    }
+    (data, skipped)
+}
+
+fn with_key(net: &Net, pointer: &str, slow: Slow) -> Net {
+    let mut config = HubConfig::dev();
+    let ticker = Namespace {
+        delivery: Delivery {
+            conflate: true,
+            max_hz: 20,
+            key: Some(pointer.to_owned()),
+            slow,
+        },
+        ..Namespace::open()
+    };
+    config.namespaces.set("ticker", ticker);
+    Net::with(net.workers(), 1, config)
+}
+
+fn a_conflated_subscriber_gets_the_newest_of_each_key_at_its_rate(net: Net) {
+    let mut net = with_key(&net, "/s", Slow::Close);
+    let channel = net.channel("ticker:", 2);
+    let (a, full) = (net.client(0), net.client(1));
+    let granted = conflate(&mut net, a, &channel, 4);
+    assert_eq!(
+        granted,
+        json!({ "data": { "delivery": "conflate", "hz": 4 } })
+    );
+    net.subscribe(full, &channel);
+    // 100 publications of 5 symbols a second, for 10 seconds.
+    let (mut got, mut frames) = (0, 0);
+    for n in 0..1_000_u64 {
+        net.hub_publish(&channel, json!({ "s": n % 5, "n": n }));
+        let before = net.clients[a].frames.len();
+        net.pass(Duration::from_millis(10));
+        frames += net.clients[a].frames.len() - before;
+        got += 1;
+    }
+    net.pass(Duration::from_secs(1));
+    let (data, skipped) = taken(&mut net, a, &channel);
+    assert_eq!(data.len() as u64 + skipped, got);
+    assert!(frames <= 41, "4 Hz for 10 seconds, but {frames} frames");
+    assert!((150..=205).contains(&data.len()), "{}", data.len());
+    let newest: Vec<&Value> = data.iter().rev().take(5).collect();
+    for n in 995..1_000 {
+        assert!(
+            newest.iter().any(|value| value["n"] == n),
+            "{n} in {newest:?}"
+        );
+    }
+    let (all, none) = taken(&mut net, full, &channel);
+    assert_eq!((all.len(), none), (1_000, 0));
+}
+
+fn the_first_value_after_a_pause_comes_at_once(net: Net) {
+    let mut net = with_key(&net, "/s", Slow::Close);
+    let channel = net.channel("ticker:", 1);
+    let a = net.client(3);
+    conflate(&mut net, a, &channel, 1);
+    for n in 0..3 {
+        net.pass(Duration::from_secs(2));
+        net.hub_publish(&channel, json!({ "s": 1, "n": n }));
+        assert_eq!(
+            taken(&mut net, a, &channel),
+            (vec![json!({ "s": 1, "n": n })], 0)
+        );
+    }
+}
+
+fn latest_is_the_newest_of_each_sender(net: Net) {
+    let channel = {
+        let net = &net;
+        net.channel("game:", 3)
+    };
+    let mut net = net;
+    let (watcher, one, two) = (net.client(0), net.client(1), net.client(2));
+    let reply = net.ask(watcher, wish(&channel, &json!({ "delivery": "latest" })));
+    assert_eq!(
+        reply["subscribe"]["data"],
+        json!({ "delivery": "latest", "hz": 60 })
+    );
+    for n in 0..50 {
+        net.publish(one, &channel, json!({ "of": 1, "n": n }));
+        net.publish(two, &channel, json!({ "of": 2, "n": n }));
+    }
+    net.pass(Duration::from_millis(50));
+    let (data, skipped) = taken(&mut net, watcher, &channel);
+    assert_eq!(data.len() as u64 + skipped, 100);
+    assert!(data.len() <= 3, "{data:?}");
+    for of in [1, 2] {
+        let last = data.iter().rfind(|value| value["of"] == of).unwrap();
+        assert_eq!(last["n"], 49);
+    }
+}
+
+fn modes_are_granted_or_refused(net: Net) {
+    let mut net = with_key(&net, "/s", Slow::Close);
+    let mut closed = HubConfig::dev();
+    closed.namespaces.set(
+        "strict",
+        Namespace {
+            delivery: Delivery::default(),
+            ..Namespace::open()
+        },
+    );
+    let channel = net.channel("ticker:", 1);
+    let a = net.client(0);
+    let refused = [
+        (json!({ "delivery": "sometimes" }), 107),
+        (json!({ "delivery": "conflate", "hz": 0 }), 107),
+        (json!({ "delivery": "conflate", "hz": -3 }), 107),
+        (json!({ "delivery": "conflate", "hz": 0.5 }), 107),
+    ];
+    for (data, code) in refused {
+        assert_eq!(net.refused(a, wish(&channel, &data)), code, "{data}");
+    }
+    for extra in [json!({ "recover": true }), json!({ "delta": "fossil" })] {
+        let mut command = wish(&channel, &json!({ "delivery": "latest" }));
+        command["subscribe"]
+            .as_object_mut()
+            .unwrap()
+            .extend(extra.as_object().unwrap().clone());
+        assert_eq!(net.refused(a, command), 107);
+    }
+    let granted = [
+        (json!({ "delivery": "full" }), Value::Null),
+        (json!({ "anything": ["else"] }), Value::Null),
+        (json!([1, 2]), Value::Null),
+        (
+            json!({ "delivery": "conflate" }),
+            json!({ "delivery": "conflate", "hz": 20 }),
+        ),
+        (
+            json!({ "delivery": "conflate", "hz": 1e9 }),
+            json!({ "delivery": "conflate", "hz": 20 }),
+        ),
+        (
+            json!({ "delivery": "conflate", "hz": 2.9 }),
+            json!({ "delivery": "conflate", "hz": 2 }),
+        ),
+    ];
+    for (data, expected) in granted {
+        let reply = net.ask(a, wish(&channel, &data));
+        assert_eq!(reply["subscribe"]["data"], expected, "{data}: {reply}");
+        net.ask(a, json!({ "unsubscribe": { "channel": channel } }));
+    }
+    let mut net = Net::with(net.workers(), 1, closed);
+    let a = net.client(0);
+    assert_eq!(
+        net.refused(a, wish("strict:a", &json!({ "delivery": "latest" }))),
+        108
+    );
+}
+
+fn subscribers_of_one_channel_have_their_own_modes(net: Net) {
+    let mut net = with_key(&net, "/s", Slow::Close);
+    let channel = net.channel("ticker:", 2);
+    let rates = [1, 5, 20, 5];
+    let clients: Vec<usize> = (0..8).map(|n| net.client(n)).collect();
+    for (n, id) in clients.iter().enumerate() {
+        conflate(&mut net, *id, &channel, rates[n % 4]);
+    }
+    for n in 0..400 {
+        net.hub_publish(&channel, json!({ "s": 0, "n": n }));
+        net.pass(Duration::from_millis(10));
+        if n == 200 {
+            net.cut(clients[1]);
+            net.ask(clients[2], json!({ "unsubscribe": { "channel": channel } }));
+        }
+    }
+    net.pass(Duration::from_secs(2));
+    for (n, id) in clients
+        .iter()
+        .enumerate()
+        .filter(|(n, _)| ![1, 2].contains(n))
+    {
+        let (data, skipped) = taken(&mut net, *id, &channel);
+        assert_eq!(data.len() as u64 + skipped, 400, "client {n}");
+        assert_eq!(data.last().unwrap()["n"], 399);
+        let most = 4 * rates[n % 4] as usize + 3;
+        assert!(data.len() <= most, "client {n}: {} > {most}", data.len());
+        assert!(data.len() * 2 >= most - 3, "client {n}: {}", data.len());
+    }
+    let left = net.total();
+    for id in clients {
+        net.cut(id);
+    }
+    assert!(left.local_topics > 0);
+    assert_eq!(net.total().local_topics, 0);
+}
+
+/// What the client got before it was moved down has offsets and no hole; from then on the counts are true.
+fn a_slow_client_is_moved_down_and_told_what_it_missed(net: Net) {
+    let mut net = with_key(&net, "/s", Slow::Conflate { hz: 10 });
+    let channel = net.channel("ticker:", 1);
+    let (slow, quick) = (net.client(0), net.client(1));
+    net.subscribe(slow, &channel);
+    net.subscribe(quick, &channel);
+    net.clients[slow].reads = false;
+    let ballast = "x".repeat(20_000);
+    for n in 0..200 {
+        net.hub_publish(&channel, json!({ "s": 0, "n": n, "ballast": ballast }));
+        net.pass(Duration::from_millis(1));
+    }
+    assert_eq!(taken(&mut net, quick, &channel).0.len(), 200);
+    net.clients[slow].reads = true;
+    net.write(slow);
+    net.pass(Duration::from_millis(200));
+    assert_eq!(
+        net.clients[slow].close, None,
+        "4 MB were owed, 1 MiB is the cap; it is not closed"
+    );
+    let mut offsets = Vec::new();
+    let (mut got, mut skipped) = (0, 0);
+    let mut last = Value::Null;
+    for push in net.pushes(slow) {
+        let publication = &push["pub"];
+        if publication.is_null() {
+            continue;
+        }
+        got += 1;
+        last = publication["data"]["n"].clone();
+        match publication["tags"]["skipped"].as_str() {
+            Some(text) => skipped += text.parse::<u64>().unwrap(),
+            None => offsets.push(publication["offset"].as_u64().unwrap()),
+        }
+    }
+    assert!(offsets.len() < 20, "{}", offsets.len());
+    assert_eq!(offsets, (1..=offsets.len() as u64).collect::<Vec<_>>());
+    assert_eq!(got + skipped, 200);
+    assert_eq!(last, 199);
+    let stats = net
+        .hub_ask(|hub, answer| hub.stats(answer))
+        .unwrap()
+        .total();
+    assert_eq!((stats.moved_down, stats.skipped), (1, skipped));
+    let clients = net
+        .hub_ask(|hub, answer| hub.clients(None, false, 10, answer))
+        .unwrap();
+    let modes: Vec<&str> = clients.iter().map(|one| one.channels[0].1).collect();
+    assert_eq!(modes.iter().filter(|mode| **mode == "conflate").count(), 1);
+}
+
+fn fill(net: &mut Net, channel: &str) {
+    for n in 0..30 {
+        net.hub_publish(
+            channel,
+            json!({ "s": 0, "n": n, "ballast": "x".repeat(20_000) }),
+        );
+    }
+}
+
+fn a_slow_client_that_takes_nothing_is_closed(net: Net) {
+    let mut net = with_key(&net, "/s", Slow::Conflate { hz: 10 });
+    let channel = net.channel("ticker:", 1);
+    let slow = net.client(2);
+    net.subscribe(slow, &channel);
+    net.clients[slow].reads = false;
+    fill(&mut net, &channel);
+    let stuck = net
+        .hub_ask(|hub, answer| hub.clients(None, true, 10, answer))
+        .unwrap();
+    assert_eq!(stuck.len(), 1);
+    assert!(stuck[0].queued > 256 << 10 && stuck[0].slow_for.is_some());
+    net.pass(Duration::from_secs(9));
+    assert_eq!(net.total().sessions, 1);
+    net.pass(Duration::from_secs(4));
+    assert_eq!(net.total().sessions, 0);
+    net.clients[slow].reads = true;
+    net.write(slow);
+    assert_eq!(net.clients[slow].close, Some((3008, "slow".into())));
+}
+
+/// It takes a little every few seconds, for a minute, and is never closed.
+fn a_slow_client_that_moves_is_kept(net: Net) {
+    let mut net = with_key(&net, "/s", Slow::Conflate { hz: 10 });
+    let channel = net.channel("ticker:", 1);
+    let slow = net.client(2);
+    net.subscribe(slow, &channel);
+    net.clients[slow].reads = false;
+    fill(&mut net, &channel);
+    for _ in 0..12 {
+        net.pass(Duration::from_secs(5));
+        net.take_some(slow, 10_000);
+        assert_eq!(net.total().sessions, 1);
+    }
+}
+
+fn an_unsubscribed_conflated_client_gets_nothing_more(net: Net) {
+    let mut net = with_key(&net, "/s", Slow::Close);
+    let channel = net.channel("ticker:", 1);
+    let a = net.client(0);
+    conflate(&mut net, a, &channel, 2);
+    for n in 0..3 {
+        net.hub_publish(&channel, json!({ "s": n }));
+    }
+    net.ask(a, json!({ "unsubscribe": { "channel": channel } }));
+    net.pushes(a);
+    net.pass(Duration::from_secs(2));
+    assert!(net.pushes(a).is_empty());
+    assert_eq!(net.total().local_topics, 0);
+}
