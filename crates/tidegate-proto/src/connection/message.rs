@@ -80,6 +80,17 @@ impl Piece<'_> {
     }
 }
 
+impl Piece<'_> {
+    /// The buffer it was assembled or inflated in; `None` when its octets are the last ones that were taken
+    /// from the input. Give it to [`super::Resources::recycle`] once it has been read.
+    pub fn take_buffer(&mut self) -> Option<Vec<u8>> {
+        match &mut self.octets {
+            PieceOctets::Lent(_) => None,
+            PieceOctets::Owned(octets) => Some(std::mem::take(octets)),
+        }
+    }
+}
+
 impl fmt::Debug for Piece<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.part().fmt(f)

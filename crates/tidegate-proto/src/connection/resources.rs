@@ -95,8 +95,8 @@ impl Resources {
         Vec::with_capacity(len.min(MAX_RESERVE))
     }
 
-    /// Takes back a buffer whose message has been delivered.
-    pub(crate) fn recycle(&mut self, mut buffer: Vec<u8>) {
+    /// Takes back a buffer whose message has been delivered; it may be dropped as well.
+    pub fn recycle(&mut self, mut buffer: Vec<u8>) {
         let capacity = buffer.capacity();
         let room = self.buffers.len() < MAX_KEPT && self.kept_bytes + capacity <= MAX_KEPT_BYTES;
         if capacity > 0 && room {
