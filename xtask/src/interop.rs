@@ -1,5 +1,5 @@
-//! Other people's clients against `tidegate serve`: Node and Python, ws and wss, 1 and 4 workers. Holds no test
-//! itself; those are in `tests/interop`.
+//! Other people's programs: their clients against `tidegate serve` with 1 and 4 workers; their clients, servers and
+//! proxies against the library. Holds no test itself; those are in `tests/interop`.
 
 use std::path::Path;
 use std::process::Command;
@@ -43,6 +43,49 @@ pub(crate) fn run(steps: &mut Steps, binary: &Path, full: bool) {
             || node(binary, workers),
         );
     }
+    library(steps);
+}
+
+/// The library, through the example `peer`: clients and servers in Python and Node, and proxies in between.
+fn library(steps: &mut Steps) {
+    let parts = ["python", "proxies"];
+    step(steps, "interop library, python", &parts, || {
+        let mut tests = Command::new(setup::ensure("python")?);
+        tests
+            .args(["-B", "-m", "unittest", "discover", "--start-directory"])
+            .arg(tree::root().join("tests/interop/library"));
+        for name in ["nginx", "haproxy", "tinyproxy"] {
+            let program = setup::proxy(name).ok_or(format!("{name} is gone"))?;
+            tests.env(format!("TIDEGATE_{}", name.to_uppercase()), program);
+        }
+        peer(&mut tests)?;
+        Ok(Count::read(&sh::show(&mut tests)?))
+    });
+    step(steps, "interop library, node", &["node", "npm"], || {
+        let node = setup::ensure("node")?;
+        let mut tests = setup::with_node(&node, node.clone());
+        tests
+            .args(["--test", "--test-force-exit", "--test-reporter=spec"])
+            .args(modules("tests/interop/library")?);
+        tests.env("TIDEGATE_NPM", setup::ensure("npm")?);
+        peer(&mut tests)?;
+        Ok(Count::read(&sh::show(&mut tests)?))
+    });
+}
+
+/// Tells the tests where our peer is, and a certificate made for this run.
+fn peer(tests: &mut Command) -> Result<()> {
+    server::build_dev()?;
+    let examples = tree::target().join("debug/examples");
+    let pair = tree::target().join("interop/certificate");
+    std::fs::create_dir_all(&pair)?;
+    let mut certificate = Command::new(examples.join("autobahn"));
+    sh::must(certificate.arg("certificate").arg(&pair))?;
+    tests
+        .env("TIDEGATE_PEER", examples.join("peer"))
+        .env("TIDEGATE_PAIR", pair);
+    without_proxies(tests);
+    Ok(())
 }
 
 /// A step that needs some parts of the set-up; without them it is noted as not run.
@@ -116,9 +159,14 @@ fn addresses(tests: &mut Command, plain: &Server, secure: &Server, workers: &str
     tests.env("TIDEGATE_WSS", format!("wss://127.0.0.1:{}", secure.port()));
     tests.env("TIDEGATE_PID", plain.pid().to_string());
     tests.env("TIDEGATE_WORKERS", workers);
-    tests
-        .env("NO_PROXY", "127.0.0.1")
-        .env("no_proxy", "127.0.0.1");
+    without_proxies(tests);
+}
+
+/// Nothing of the environment leads the tests astray.
+fn without_proxies(tests: &mut Command) {
+    for name in ["NO_PROXY", "no_proxy"] {
+        tests.env(name, "127.0.0.1,localhost");
+    }
     tests.env_remove("FORCE_COLOR").env("NO_COLOR", "1");
 }
 

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::builds;
 use crate::sh::{self, Result};
 use crate::tree;
 
@@ -36,10 +37,12 @@ pub(crate) fn ensure(part: &str) -> Result<PathBuf> {
         "chromium" => chromium(),
         "node" => node(),
         "npm" => npm(),
+        "proxies" => proxies(),
         "wstest" => wstest(),
         "deny" => deny(),
+        "rustc" => rustc(),
         _ => Err(format!(
-            "no part of that name; there are {} wstest deny",
+            "no part of that name; there are {} wstest deny rustc",
             DEFAULT_PARTS.join(" ")
         )
         .into()),
@@ -133,6 +136,40 @@ fn chromium() -> Result<PathBuf> {
     })
 }
 
+/// nginx, haproxy and tinyproxy, which stand between client and server in the interop tests. They are found by their
+/// packages' folder, not by the PATH: Debian's are in `/usr/sbin`, where a user's PATH may not look. Only the programs are used;
+/// the services that the packages would start are not.
+fn proxies() -> Result<PathBuf> {
+    let missing: Vec<&str> = PROXIES
+        .into_iter()
+        .filter(|name| proxy(name).is_none())
+        .collect();
+    if !missing.is_empty() {
+        apt(&missing)?;
+    }
+    match PROXIES.into_iter().find(|name| proxy(name).is_none()) {
+        Some(name) => {
+            Err(format!("the package {name} is installed, but there is no {name}").into())
+        }
+        None => Ok(PathBuf::from("/usr/sbin")),
+    }
+}
+
+/// Where one of the proxies is.
+pub(crate) fn proxy(name: &str) -> Option<PathBuf> {
+    let usual = Path::new("/usr/sbin").join(name);
+    tree::which(name).or_else(|| usual.is_file().then_some(usual))
+}
+
+/// Debian's own compiler, which many who package Rust programs have to build with.
+fn rustc() -> Result<PathBuf> {
+    if builds::debians_rustc().is_none() {
+        apt(&["rustc-web"])?;
+    }
+    let found = builds::debians_rustc().map(PathBuf::from);
+    found.ok_or_else(|| "no /usr/bin/rustc, though rustc-web is installed".into())
+}
+
 /// Autobahn|Testsuite itself, the reference; it runs on CPython 2.7 only, which no registry offers.
 fn wstest() -> Result<PathBuf> {
     let python2 = find_python2()
@@ -207,7 +244,11 @@ pub(crate) fn apt(packages: &[&str]) -> Result<()> {
     println!("installing {}", packages.join(" "));
     let apt = || {
         let mut command = Command::new("apt-get");
-        command.env("DEBIAN_FRONTEND", "noninteractive").arg("-q");
+        // What a package would start as a service stays stopped where there is an init to ask.
+        command
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .env("RUNLEVEL", "1")
+            .arg("-q");
         command
     };
     sh::must(apt().arg("update"))?;
@@ -297,7 +338,9 @@ fn remove(dir: &Path) -> Result<()> {
     Ok(fs::create_dir_all(dir.parent().unwrap_or(dir))?)
 }
 
-const DEFAULT_PARTS: [&str; 4] = ["python", "chromium", "node", "npm"];
+const DEFAULT_PARTS: [&str; 5] = ["python", "chromium", "node", "npm", "proxies"];
+/// Package and program have the same name.
+const PROXIES: [&str; 3] = ["nginx", "haproxy", "tinyproxy"];
 const STAMP: &str = ".installed";
 const PYTHONS: [&str; 5] = [
     "python3",

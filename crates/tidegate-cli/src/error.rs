@@ -18,8 +18,16 @@ pub(crate) enum Exit {
     Failed = 1,
     /// 2: the command line asks for something that cannot be.
     Usage = 2,
+    /// 3: no connection came about.
+    NotConnected = 3,
+    /// 4: the server broke the protocol.
+    Protocol = 4,
     /// 5: another program listens on that port.
     PortTaken = 5,
+    /// 124: it took longer than it was given.
+    Timeout = 124,
+    /// 130: Ctrl-C.
+    Interrupted = 130,
 }
 
 impl Failure {
