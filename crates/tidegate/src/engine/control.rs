@@ -1,6 +1,7 @@
 //! What all workers of a server share: its settings, and word of its end. Never anything of a connection.
 
 use super::adopt::Adoptions;
+use super::bridge::Bridges;
 use super::plain::PlainHttp;
 use rustls::ServerConfig;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,6 +17,7 @@ pub(super) struct Shared {
     pub(super) tls: Option<Arc<ServerConfig>>,
     pub(super) plain_http: Option<GivePlainHttp>,
     pub(super) adoptions: Arc<Adoptions>,
+    pub(super) bridges: Arc<Bridges>,
     pub(super) control: Control,
 }
 

@@ -3,6 +3,7 @@
 
 mod accept;
 mod adopt;
+mod bridge;
 mod clock;
 mod conn;
 mod control;
@@ -16,6 +17,7 @@ mod transmit;
 mod worker;
 
 pub use adopt::Adopter;
+pub use bridge::{Bridge, BridgeFull, Bridged};
 pub use echo::Echo;
 pub use mailbox::Mailer;
 pub use plain::{PlainHttp, PlainIo};
@@ -24,6 +26,7 @@ use crate::OsRandom;
 use crate::error::JoinError;
 use accept::Gate;
 use adopt::Adoptions;
+use bridge::Bridges;
 use clock::Clock;
 use control::{Control, GivePlainHttp, Shared};
 use mailbox::{Mailbox, PostOffice};
@@ -139,6 +142,7 @@ where
             tls: self.tls,
             plain_http: self.plain_http,
             adoptions: Arc::new(Adoptions::new(self.workers, wake_one(&boxes))),
+            bridges: Arc::new(Bridges::new(self.workers, wake_one(&boxes))),
             control: Control::new(self.workers, wake_all(&boxes)),
         });
         let mut running = Running {
@@ -192,6 +196,11 @@ impl<M> Running<M> {
     /// Takes connections back that [`ServerBuilder::plain_http`] has given away.
     pub fn adopter(&self) -> Adopter {
         Adopter::new(Arc::clone(&self.shared.adoptions))
+    }
+
+    /// Makes peers of WebSockets that an HTTP server holds, say streams of an HTTP/2 connection.
+    pub fn bridge(&self) -> Bridge {
+        Bridge::new(Arc::clone(&self.shared.bridges))
     }
 
     /// Ends the server in order: who waits in the backlog is accepted, then nobody else;
@@ -275,6 +284,7 @@ where
         let result = catch_unwind(AssertUnwindSafe(|| work(seat, &*handler)));
         boxes[usize::from(id.0)].close();
         shared.adoptions.close(id);
+        shared.bridges.close(id);
         shared.control.drained(id);
         let result = match result {
             Ok(result) => result.map_err(|error| error.to_string()),

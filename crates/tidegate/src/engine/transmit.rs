@@ -65,6 +65,9 @@ impl<H: Handler> Worker<H> {
 
     /// Writes what a peer is owed, then does with its transport what the endpoint wants.
     fn visit(&mut self, now: Time, peer: PeerId) {
+        if !self.piers.is_empty() && self.piers.contains_key(&peer) {
+            return self.visit_bridged(now, peer);
+        }
         match self.transmit(now, peer) {
             Written::Enough => return self.owed.push(peer),
             Written::Failed => self.endpoint.handle_error(now, peer, &mut self.post),

@@ -9,6 +9,7 @@
 //! `adopt.rs`.
 
 use super::accept::Gate;
+use super::bridge::Piers;
 use super::clock::{Clock, until};
 use super::conn::{Conns, Mark};
 use super::control::Shared;
@@ -31,6 +32,8 @@ pub(super) struct Worker<H: Handler> {
     pub(super) poll: Poll,
     pub(super) gate: Gate,
     pub(super) conns: Conns,
+    /// Peers without a socket of their own.
+    pub(super) piers: Piers,
     /// The one read buffer of all connections.
     pub(super) buffer: Box<[u8]>,
     /// What TLS makes of it; empty without TLS.
@@ -105,6 +108,7 @@ impl<H: Handler> Worker<H> {
             poll,
             gate,
             conns: Conns::default(),
+            piers: Piers::default(),
             buffer: vec![0; READ_BUFFER].into_boxed_slice(),
             plain: vec![0; plain].into_boxed_slice(),
             ready: VecDeque::new(),
@@ -186,6 +190,7 @@ impl<H: Handler> Worker<H> {
         // Last, so that no slot freed in this turn is taken again while an event of its old peer waits.
         self.accept(now);
         self.adopt(now);
+        self.bridge(now);
         self.flush(now);
         self.drain(now);
         self.post.carry();
@@ -289,6 +294,10 @@ impl<H: Handler> Worker<H> {
         for peer in self.conns.peers() {
             self.endpoint.handle_error(now, peer, &mut self.post);
             self.close(peer);
+        }
+        for peer in self.piers.keys().copied().collect::<Vec<_>>() {
+            self.endpoint.handle_error(now, peer, &mut self.post);
+            self.close_bridged(peer);
         }
         self.post.carry();
     }
