@@ -5,9 +5,11 @@
 
 mod bench_micro;
 mod browser;
+mod builds;
 mod checks;
 mod cleanroom;
 mod conformance;
+mod deb;
 mod fuzz;
 mod idle;
 mod interop;
@@ -27,7 +29,7 @@ const USAGE: &str = "\
 usage: cargo xtask <job>
 
   setup [part…]           install what the tests need, below target/tools or with apt (root)
-                          parts: python chromium node npm wstest deny; default: the first four
+                          parts: python chromium node npm wstest deny rustc; default: the first four
   test [--full] [filter]  everything CI runs; with a filter only the steps whose name contains it
   conformance [--full] [--role server|client] [--plain|--tls] [--cases core|ci|full] [--only CASE]
               [--engine kosoku|wstest] [--shards N] [--url ws://…]
@@ -41,6 +43,7 @@ usage: cargo xtask <job>
                           the fuzz targets in turn; installs cargo-fuzz when it is missing
   specs [--mutate [--again] [--minutes N]]
                           every MUST of the RFCs points to code and test, and bites
+  deb                     the Debian package of the program as it is shipped, in target/deb
   tidy                    facts about the tree: layers, module docs, links and more
   cleanroom [serve|test]  both README commands in a bare Debian (root, debootstrap)
 ";
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Some((&"browser", rest)) => browser::job(rest),
         Some((&"bench", ["micro", rest @ ..])) => bench_micro::job(rest),
         Some((&"bench", rest)) => idle::job(rest),
+        Some((&"deb", _)) => deb::job(),
         Some((&"tidy", _)) => tidy::job(),
         Some((&"fuzz", rest)) => fuzz::job(rest),
         Some((&"specs", rest)) => specs::job(rest),

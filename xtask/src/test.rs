@@ -6,7 +6,9 @@ use std::process::Command;
 
 use crate::sh::{self, Result};
 use crate::steps::{Count, Steps};
-use crate::{browser, checks, cleanroom, conformance, interop, licences, server, specs, tidy};
+use crate::{
+    browser, builds, checks, cleanroom, conformance, deb, interop, licences, server, specs, tidy,
+};
 
 /// `cargo xtask test [--full] [filter]`
 pub(crate) fn job(words: &[&str]) -> Result<()> {
@@ -24,8 +26,12 @@ pub(crate) fn job(words: &[&str]) -> Result<()> {
     steps.run("clippy", checks::clippy);
     steps.run("unit and integration tests", checks::tests);
     steps.run("examples in the documentation", checks::doc_tests);
+    steps.run("each feature alone", builds::features);
+    steps.run("few dependencies, no newer compiler", builds::dependencies);
+    steps.run("the split in every order", builds::orders);
     live(&mut steps, full);
     if full {
+        interop::step(&mut steps, "Debian's compiler", &["rustc"], builds::debian);
         steps.run("release build", || {
             server::build(true).map(|_| Count::one(true))
         });
@@ -56,6 +62,7 @@ fn live(steps: &mut Steps, full: bool) {
     conformance::steps(steps, &binary, full);
     interop::run(steps, &binary, full);
     browser::run(steps, &binary);
+    deb::step(steps, &binary);
 }
 
 /// What a step that is a program in itself counts.
