@@ -82,6 +82,14 @@ impl Kind {
             Self::Deflate => "deflate shared",
         }
     }
+
+    /// A message and a ping, and their answers.
+    fn turn(self, stream: &mut TcpStream) -> Result<()> {
+        match self {
+            Self::Plain => echo_and_ping(stream),
+            Self::Deflate => compressed_echo_and_ping(stream),
+        }
+    }
 }
 
 /// Memory of the server at three moments.
@@ -121,7 +129,7 @@ fn measure(server: &Server, kind: Kind, connections: usize) -> Result<Run> {
     }
     // Every one of them is still served: echo once more on some.
     for stream in held.iter_mut().step_by(connections.div_ceil(100).max(1)) {
-        echo_and_ping(stream)?;
+        kind.turn(stream)?;
     }
     Ok(Run {
         kind,
@@ -138,8 +146,7 @@ fn settle(server: &Server) -> Result<()> {
     Memory::of(server.pid()).map(drop)
 }
 
-/// Opens one connection to `/echo`; it has sent a 125-octet message and a ping and read both answers, and with
-/// compression a compressed message too.
+/// Opens one connection to `/echo`; it has sent a message and a ping and read both answers.
 fn one_connection(port: u16, kind: Kind) -> Result<TcpStream> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
     stream.set_nodelay(true)?;
@@ -169,16 +176,13 @@ fn one_connection(port: u16, kind: Kind) -> Result<TcpStream> {
     if head.contains("permessage-deflate") != (kind == Kind::Deflate) {
         return Err(format!("not what was asked of compression:\n{head}").into());
     }
-    echo_and_ping(&mut stream)?;
-    if kind == Kind::Deflate {
-        compressed_echo(&mut stream)?;
-    }
+    kind.turn(&mut stream)?;
     Ok(stream)
 }
 
 /// A message that the server has to inflate, and that comes back deflated. Ours is a stored block, which needs no
 /// compressor here; that the answer inflates to the same is for other tests to show.
-fn compressed_echo(stream: &mut TcpStream) -> Result<()> {
+fn compressed_echo_and_ping(stream: &mut TcpStream) -> Result<()> {
     let message = [b'x'; 600];
     let len = message.len() as u16;
     let mut payload = vec![0];
@@ -190,13 +194,19 @@ fn compressed_echo(stream: &mut TcpStream) -> Result<()> {
     sent.extend((payload.len() as u16).to_be_bytes());
     sent.extend([0; 4]); // a key of zeros changes nothing
     sent.extend(payload);
+    sent.extend(frame(0x89, b"ping"));
     stream.write_all(&sent)?;
     let mut head = [0; 2];
     stream.read_exact(&mut head)?;
-    let mut deflated = vec![0; usize::from(head[1])];
-    stream.read_exact(&mut deflated)?;
     if head[0] != 0xC1 || head[1] > 125 {
         return Err("the echo did not come back compressed".into());
+    }
+    let mut deflated = vec![0; usize::from(head[1])];
+    stream.read_exact(&mut deflated)?;
+    let mut pong = [0; 6];
+    stream.read_exact(&mut pong)?;
+    if &pong != b"\x8A\x04ping" {
+        return Err("the ping was not answered".into());
     }
     Ok(())
 }
@@ -298,7 +308,7 @@ impl Run {
         let mut text = String::new();
         let _ = writeln!(
             text,
-            "{} idle connections ({}), opened in {:.1} s; each echoed 125 B, was answered a ping, keepalive armed",
+            "{} idle connections ({}), opened in {:.1} s; each had a message echoed and a ping answered, keepalive armed",
             self.connections,
             self.kind.name(),
             self.took.as_secs_f64()
