@@ -39,6 +39,11 @@ pub fn of(target: &str) -> BTreeSet<Vec<u8>> {
             .iter()
             .map(|text| text.as_bytes().to_vec())
             .collect(),
+        "command_protobuf" => COMMANDS_PROTOBUF
+            .iter()
+            .map(|octets| octets.to_vec())
+            .collect(),
+        "token" => TOKENS.iter().map(|text| text.as_bytes().to_vec()).collect(),
         _ => Vec::new(),
     };
     let short = |seed: &Vec<u8>| !seed.is_empty() && seed.len() <= LONGEST;
@@ -77,6 +82,35 @@ fn texts(cases: &[Case]) -> impl Iterator<Item = Vec<u8>> {
     })
     .map(|frame| frame.payload)
 }
+
+/// Messages of a hub's client in protobuf: length, number, command; field by field from the schema.
+const COMMANDS_PROTOBUF: &[&[u8]] = &[
+    b"\x00",
+    b"\x04\x08\x01\x5a\x00\x00",
+    b"\x0a\x08\x01\x22\x06\x0a\x01t\x12\x01{",
+    b"\x14\x08\x01\x22\x10\x1a\x0e\x0a\x02ch\x12\x08\x18\x01\x32\x02ep\x38\x09",
+    b"\x18\x08\x02\x2a\x14\x0a\x02ch\x12\x01t\x18\x01\x32\x02ep\x38\x09\x58\x01\x70\x02\x78\x00",
+    b"\x0d\x08\x02\x2a\x09\x0a\x02ch\x6a\x03\x0a\x01o",
+    b"\x08\x08\x03\x32\x04\x0a\x02ch",
+    b"\x0c\x08\x04\x3a\x08\x0a\x02ch\x12\x02{}",
+    b"\x08\x08\x05\x42\x04\x0a\x02ch\x08\x08\x06\x4a\x04\x0a\x02ch",
+    b"\x10\x08\x07\x52\x0c\x0a\x02ch\x38\x05\x42\x02\x08\x03\x48\x01",
+    b"\x05\x62\x03\x0a\x01x",
+    b"\x0d\x08\x08\x6a\x09\x0a\x01x\x12\x04time",
+    b"\x07\x08\x09\x72\x03\x0a\x01t\x0b\x08\x0a\x7a\x07\x0a\x02ch\x12\x01t",
+];
+
+/// Tokens, and claims as they stand inside of one.
+const TOKENS: &[&str] = &[
+    "eyJhbGciOiJIUzI1NiJ9.e30.c2ln",
+    "eyJhbGciOiJub25lIn0.e30.",
+    "a.b.c",
+    "..",
+    "{}",
+    r#"{"sub":"ann","exp":1800000060,"iat":1,"nbf":1.5,"jti":"7","aud":["a","b"],"iss":"i"}"#,
+    r#"{"sub":"ann","info":{"n":[1]},"channels":["a"],"subs":{"b":{"info":1,"b64info":"e30="}}}"#,
+    r#"{"sub":"ann","channel":"$x","expire_at":0,"aud":"a","b64info":"e30=","meta":{"x":[[]]}}"#,
+];
 
 /// Commands of the Centrifuge protocol; the table has none.
 const COMMANDS: &[&str] = &[

@@ -23,6 +23,10 @@ pub const TARGETS: &[Target] = &[
         run: command,
     },
     Target {
+        name: "command_protobuf",
+        run: command_protobuf,
+    },
+    Target {
         name: "connection",
         run: connection,
     },
@@ -51,6 +55,10 @@ pub const TARGETS: &[Target] = &[
         run: mask,
     },
     Target {
+        name: "token",
+        run: token,
+    },
+    Target {
         name: "utf8",
         run: utf8,
     },
@@ -70,6 +78,21 @@ pub fn command(data: &[u8]) {
         "{count} commands in {} octets",
         data.len()
     );
+}
+
+/// A hub's client speaks protobuf.
+pub fn command_protobuf(data: &[u8]) {
+    let count = tidegate_hub::codec::protobuf::fuzz_commands(data);
+    assert!(
+        count <= data.len(),
+        "{count} commands in {} octets",
+        data.len()
+    );
+}
+
+/// A client shows a token.
+pub fn token(data: &[u8]) {
+    tidegate_hub::fuzz_token(data);
 }
 
 /// Frames to either role in any pieces, and hostile I/O around them.
