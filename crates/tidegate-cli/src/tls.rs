@@ -11,7 +11,7 @@ use rustls::sign::CertifiedKey;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use tidegate::error::TlsError;
-use tidegate::tls::server_config;
+use tidegate::tls::{server_config, with_http2};
 
 /// TLS as asked for, by flags or else by the configuration; `None` when it was not.
 ///
@@ -34,10 +34,10 @@ pub(crate) fn settings(
         }
     };
     match (cert, key) {
-        (None, None) if args.dev_cert => dev_cert::make().map(Some),
+        (None, None) if args.dev_cert => dev_cert::make().map(|made| Some(with_http2(&made))),
         (None, None) => Ok(None),
         (Some(cert), Some(key)) => server_config(&cert, &key)
-            .map(Some)
+            .map(|config| Some(with_http2(&config)))
             .map_err(|error| Failure::failed(explain(&error))),
         (Some(_), None) if by_flags => Err(Failure::usage(
             "--tls-cert needs --tls-key, the file with its private key",

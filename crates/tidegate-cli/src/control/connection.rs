@@ -133,7 +133,7 @@ async fn refuse_upgrade(mut io: PlainIo) {
     let _ = timeout(LAST_ANSWER, said).await; // a client that does not take it has gone
 }
 
-async fn answer(site: &Site, request: Request<Incoming>) -> Answer {
+pub(super) async fn answer(site: &Site, request: Request<Incoming>) -> Answer {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let answer = Guarded::new(site.answer(request)).await.unwrap_or_else(|| {
         answer::line(
@@ -148,7 +148,7 @@ async fn answer(site: &Site, request: Request<Incoming>) -> Answer {
 /// From the end of one answer, or the connection's start, to the end of the next head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_FIELDS: usize = 100;
-const MAX_HEAD: usize = 16 << 10;
+pub(super) const MAX_HEAD: usize = 16 << 10;
 /// After this a connection closes with its next answer, so that a client that never reads cannot stay.
 const MAX_AGE: Duration = Duration::from_secs(120);
-const LAST_ANSWER: Duration = Duration::from_secs(10);
+pub(super) const LAST_ANSWER: Duration = Duration::from_secs(10);

@@ -7,6 +7,7 @@ pub(crate) mod api;
 mod channels;
 mod connection;
 mod guarded;
+mod http2;
 pub(crate) mod jwks;
 pub(crate) mod keyring;
 mod market;
@@ -15,6 +16,7 @@ mod query;
 pub(crate) mod reload;
 mod site;
 mod upgrade;
+pub(crate) mod upstream;
 
 pub(crate) use channels::Channels;
 pub(crate) use process::Process;
@@ -26,6 +28,7 @@ use std::io;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
+use upstream::Feed;
 use tidegate::engine::{Adopter, PlainHttp};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -83,6 +86,8 @@ pub(crate) struct Parts {
     pub(crate) monitor: Arc<Monitor>,
     /// Whether the demo's market is published.
     pub(crate) market: bool,
+    /// What is published from elsewhere.
+    pub(crate) feeds: Vec<Feed>,
     /// How long requests under way may take when it stops.
     pub(crate) drain: Duration,
 }
@@ -140,6 +145,9 @@ fn in_background(
     if parts.market {
         tasks.spawn(market::run(hub.clone()));
     }
+    for feed in parts.feeds.drain(..) {
+        tasks.spawn(upstream::run(feed, hub.clone()));
+    }
     if let Some((bound, admin)) = parts.admin.take() {
         tasks.spawn(admin::serve(bound, admin, ended));
     }
@@ -172,12 +180,21 @@ async fn run(
         ..
     } = parts;
     let (site, mut connections) = (Arc::new(site), JoinSet::new());
+    let mut http2_connections = JoinSet::new();
     loop {
         let room = connections.len() < MAX_CONNECTIONS;
         tokio::select! {
             _ = stopped.changed() => break,
             Some(_) = connections.join_next() => {}
+            Some(_) = http2_connections.join_next() => {}
             arrived = arrivals.0.recv(), if room => match arrived {
+                Some(plain) if plain.is_http2() => {
+                    // They stay as long as their WebSockets, so they have places of their own.
+                    if http2_connections.len() < MAX_HTTP2_CONNECTIONS {
+                        let bridge = adopter.bridge();
+                        http2_connections.spawn(http2::serve(plain, site.clone(), bridge, stopped.clone()));
+                    }
+                }
                 Some(plain) => { connections.spawn(connection::serve(plain, site.clone(), adopter.clone(), stopped.clone())); }
                 None => break,
             },
@@ -187,6 +204,7 @@ async fn run(
     // What is left at the deadline is dropped, and with it closed.
     let _ = timeout(drain, async {
         while connections.join_next().await.is_some() {}
+        while http2_connections.join_next().await.is_some() {}
     })
     .await;
     // The sender is gone only with the main thread.
@@ -196,4 +214,6 @@ async fn run(
 
 /// HTTP connections served at once; more wait in the door.
 const MAX_CONNECTIONS: usize = 512;
+/// HTTP/2 connections served at once, their WebSockets included; more are closed.
+const MAX_HTTP2_CONNECTIONS: usize = 4_096;
 const MAX_WAITING: usize = 128;

@@ -1,6 +1,7 @@
 //! The way back in: connections that had left for ordinary HTTP and then ask for a WebSocket after all. It
 //! never looks at what they say.
 
+use super::bridge::{Bridge, Bridges};
 use super::conn::Mark;
 use super::plain::PlainIo;
 use super::session::Session;
@@ -12,11 +13,19 @@ use tidegate_proto::{Handler, Time, WorkerId};
 
 /// Gives connections back to the workers of the server that had given them away. Cloning is a reference count.
 #[derive(Clone)]
-pub struct Adopter(Arc<Adoptions>);
+pub struct Adopter {
+    adoptions: Arc<Adoptions>,
+    bridges: Arc<Bridges>,
+}
 
 impl Adopter {
-    pub(super) fn new(adoptions: Arc<Adoptions>) -> Adopter {
-        Adopter(adoptions)
+    pub(super) fn new(adoptions: Arc<Adoptions>, bridges: Arc<Bridges>) -> Adopter {
+        Adopter { adoptions, bridges }
+    }
+
+    /// For what cannot be given back whole: a WebSocket that is a stream of an HTTP/2 connection.
+    pub fn bridge(&self) -> Bridge {
+        Bridge::new(Arc::clone(&self.bridges))
     }
 
     /// Gives `io` to the next worker in turn, as if it had just been accepted and `first` were the first
@@ -32,7 +41,7 @@ impl Adopter {
         if io.detach().is_err() {
             return Err(io);
         }
-        self.0.put(Returned { io, first })
+        self.adoptions.put(Returned { io, first })
     }
 }
 

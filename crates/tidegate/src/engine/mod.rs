@@ -195,7 +195,10 @@ impl<M> Running<M> {
 
     /// Takes connections back that [`ServerBuilder::plain_http`] has given away.
     pub fn adopter(&self) -> Adopter {
-        Adopter::new(Arc::clone(&self.shared.adoptions))
+        Adopter::new(
+            Arc::clone(&self.shared.adoptions),
+            Arc::clone(&self.shared.bridges),
+        )
     }
 
     /// Makes peers of WebSockets that an HTTP server holds, say streams of an HTTP/2 connection.

@@ -5,6 +5,7 @@ use std::io::{self, IoSlice, Read, Write};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use tidegate_proto::handshake::server::HTTP2_PREFACE;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -20,6 +21,14 @@ pub struct PlainHttp {
     pub remote: SocketAddr,
     /// The connection is TLS.
     pub secure: bool,
+}
+
+impl PlainHttp {
+    /// Its first octets are those of HTTP/2 (RFC 9113 §3.4).
+    pub fn is_http2(&self) -> bool {
+        let length = self.head.len().min(HTTP2_PREFACE.len());
+        length > 0 && self.head[..length] == HTTP2_PREFACE[..length]
+    }
 }
 
 /// A connection for tokio: what was read already comes first, then the socket, through TLS where there is TLS.
