@@ -72,6 +72,17 @@ test('rooms are apart', async (t) => {
   await until('the harbour line', () => lines(bob), (all) => all.includes(there) && !all.includes(here));
 });
 
+test('prices are left out when the newest is enough, and the page says how many', async (t) => {
+  const window = await visit(t, browser);
+  await window.get('market-delivery').selectOption('1');
+  await until('prices that were left out', () => window.get('market-skipped').textContent(), (text) => /^[1-9]\d* left out$/.test(text));
+  const before = await window.get('quote-price').textContent();
+  await until('another price all the same', () => window.get('quote-price').textContent(), (text) => text !== before);
+  await window.get('market-delivery').selectOption('0');
+  await until('every price again', () => window.get('market-skipped').textContent(), (text) => text === '');
+  assert.deepEqual(window.errors, []);
+});
+
 test('prices change, and the chart is drawn anew', async (t) => {
   const window = await visit(t, browser);
   for (const symbol of ['BTC-USD', 'ETH-USD', 'EUR-USD', 'GOLD', 'OIL', 'TIDE']) {

@@ -209,6 +209,7 @@ impl Plane<'_> {
             reloader: Arc::clone(&reloader),
             monitor,
             market: settings.dev,
+            feeds: settings.feeds.clone(),
             drain: live.drain,
         })?;
         Ok((control, reloader))
@@ -281,7 +282,7 @@ fn announce(settings: &Settings, started: &Started) {
         warn!("others can reach {address} and read everything: there is no TLS");
     }
     if let Some(admin) = started.admin {
-        info!(url = url(admin, false), "admin listener");
+        info!(address = %admin, "admin listener");
     }
     let url = url(address, settings.live.tls.is_some());
     let mut stdout = io::stdout().lock();

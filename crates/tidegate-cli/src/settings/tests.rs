@@ -249,3 +249,99 @@ fn half_a_certificate_is_a_usage_error() {
     assert_eq!(failure.exit, Exit::Failed);
     assert!(failure.line.contains("no/such.pem"), "{failure}");
 }
+
+/// The example with every key in force that is only shown: `#key = value`.
+fn uncommented(example: &str) -> String {
+    let shown = |line: &str| {
+        let rest = line.strip_prefix('#').unwrap_or(line);
+        let is_key = rest.starts_with(|c: char| c.is_ascii_lowercase() || c == '[');
+        if is_key { rest } else { line }.to_owned()
+    };
+    example.lines().map(shown).collect::<Vec<_>>().join("\n")
+}
+
+const EXAMPLE: &str = include_str!("../../../../tidegate.example.toml");
+
+#[test]
+fn the_example_is_fine_as_it_stands() {
+    let settings = with_file("", EXAMPLE).expect("fine");
+    assert!(!settings.dev);
+    assert!(settings.live.hub.namespaces.get("chat").is_some());
+}
+
+#[test]
+fn the_example_shows_every_key_and_no_other() {
+    let text = uncommented(EXAMPLE);
+    let config = Config::of_text("FILE", &text);
+    assert!(
+        config.is_ok(),
+        "{}",
+        config.err().map_or(String::new(), |e| e.line)
+    );
+    let whole: toml::Table = toml::from_str(&text).expect("TOML");
+    let table = |path: &str| {
+        path.split('.')
+            .fold(Some(&whole), |table, name| table?.get(name)?.as_table())
+    };
+    for path in [
+        "server",
+        "tls",
+        "log",
+        "drain",
+        "admin",
+        "api",
+        "clients",
+        "tokens",
+        "limits",
+        "namespaces.chat",
+        "namespaces.market.delivery",
+    ] {
+        let complaint = Config::of_text("FILE", &format!("[{path}]\nzzzzzzzzzzzz = 1\n"));
+        let said = complaint.expect_err("no such key").line;
+        let names = said.split_once("there are ").expect("the names").1;
+        let shown = table(path).unwrap_or_else(|| panic!("no [{path}]"));
+        for name in names.split(", ").filter(|name| *name != "delivery") {
+            assert!(shown.contains_key(name), "{name} in [{path}] is not shown");
+        }
+    }
+}
+
+#[test]
+fn a_default_that_the_example_shows_is_the_default() {
+    let text = uncommented(EXAMPLE);
+    let section = |name: &str| {
+        let from = text.find(&format!("\n[{name}]\n")).expect("the table") + 1;
+        let end = text[from + 1..]
+            .find("\n[")
+            .map_or(text.len(), |end| from + 1 + end);
+        let lines: Vec<&str> = text[from..end]
+            .lines()
+            .filter(|line| !line.contains("default: none") && !line.contains("default: what"))
+            .filter(|line| !line.starts_with("personal_namespace"))
+            .collect();
+        lines.join("\n")
+    };
+    for name in ["drain", "limits", "clients"] {
+        let shown = Config::of_text("FILE", &section(name)).expect("fine").file;
+        let default = Config::default().file;
+        let (shown, default) = match name {
+            "drain" => {
+                assert_eq!(shown.drain.deadline.map(|d| d.0.as_secs()), Some(30));
+                let plain = |mut drain: crate::config::File| {
+                    drain.drain.deadline = None;
+                    format!("{:?}", drain.drain)
+                };
+                (plain(shown), plain(default))
+            }
+            "limits" => (
+                format!("{:?}", shown.limits),
+                format!("{:?}", default.limits),
+            ),
+            _ => (
+                format!("{:?}", shown.clients),
+                format!("{:?}", default.clients),
+            ),
+        };
+        assert_eq!(shown, default, "[{name}]");
+    }
+}

@@ -116,7 +116,7 @@ impl Admin {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         match api::read_body(request, MAX_BODY).await {
-            Ok(body) => api::reply(self.api.call(method, &body).await),
+            Ok(body) => api::reply(method, self.api.call(method, &body).await),
             Err(refusal) => refusal,
         }
     }

@@ -67,7 +67,7 @@ impl Door {
         if let Err(error) = &outcome {
             info!(method, code = error.code, "an API request was refused");
         }
-        Some(reply(outcome))
+        Some(reply(method.unwrap_or_default(), outcome))
     }
 
     /// The method inside of the body, as older clients send it.
@@ -80,9 +80,11 @@ impl Door {
     }
 }
 
-/// Both go with status 200: an error is an answer, too, and clients look into the body for it.
-pub(crate) fn reply(outcome: Outcome) -> Answer {
+/// Both go with status 200: an error is an answer, too, and clients look into the body for it. The replies of
+/// a batch stand for themselves, as clients expect it.
+pub(crate) fn reply(method: &str, outcome: Outcome) -> Answer {
     let text = match outcome {
+        Ok(replies) if method == "batch" => replies,
         Ok(result) => format!(r#"{{"result":{result}}}"#),
         Err(error) => format!(r#"{{"error":{}}}"#, error.json()),
     };
