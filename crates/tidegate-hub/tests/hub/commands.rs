@@ -1,6 +1,6 @@
 //! Each command: what it gives, and what it is refused for.
 
-use crate::net::Net;
+use tidegate_sim::net::Net;
 use crate::on_1_and_4_workers;
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};

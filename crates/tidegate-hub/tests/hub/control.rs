@@ -1,6 +1,6 @@
 //! What the control plane orders, asks and changes.
 
-use crate::net::Net;
+use tidegate_sim::net::Net;
 use crate::on_1_and_4_workers;
 use serde_json::json;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! When something is full: a client's outbox, a worker's mailbox. Nothing is lost in silence.
 
-use crate::net::Net;
+use tidegate_sim::net::Net;
 use crate::on_1_and_4_workers;
 use serde_json::{Value, json};
 use std::time::Duration;

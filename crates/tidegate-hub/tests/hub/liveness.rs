@@ -1,6 +1,6 @@
 //! Deadlines: connecting, pings and pongs, and the server's end.
 
-use crate::net::Net;
+use tidegate_sim::net::Net;
 use crate::on_1_and_4_workers;
 use serde_json::json;
 use std::time::Duration;

@@ -5,10 +5,8 @@ mod control;
 mod full;
 mod liveness;
 mod modes;
-mod net;
 mod presence;
 mod protobuf;
-mod random;
 mod recovery;
 mod tokens;
 
@@ -18,11 +16,11 @@ macro_rules! on_1_and_4_workers {
         mod $name {
             #[test]
             fn on_1_worker() {
-                super::$name(crate::net::Net::new(1));
+                super::$name(tidegate_sim::net::Net::new(1));
             }
             #[test]
             fn on_4_workers() {
-                super::$name(crate::net::Net::new(4));
+                super::$name(tidegate_sim::net::Net::new(4));
             }
         }
     )*};

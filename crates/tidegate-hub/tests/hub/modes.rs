@@ -1,7 +1,7 @@
 //! Delivery modes: full, conflate, latest; and slow clients that are moved down instead of closed. What a
 //! subscriber got and what it was told to have skipped must add up to what was published.
 
-use crate::net::Net;
+use tidegate_sim::net::Net;
 use crate::on_1_and_4_workers;
 use serde_json::{Value, json};
 use std::time::Duration;

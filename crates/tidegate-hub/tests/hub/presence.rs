@@ -1,6 +1,6 @@
 //! Who is there, and who is told of it.
 
-use crate::net::Net;
+use tidegate_sim::net::Net;
 use crate::on_1_and_4_workers;
 use serde_json::json;
 

@@ -1,6 +1,6 @@
 //! Coming back: what was missed is sent, or it is said that it cannot be.
 
-use crate::net::Net;
+use tidegate_sim::net::Net;
 use crate::on_1_and_4_workers;
 use serde_json::{Value, json};
 use std::time::Duration;

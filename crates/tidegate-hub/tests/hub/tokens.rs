@@ -1,7 +1,7 @@
 //! Who may come in: tokens for connections and channels, their end, private channels, the server's own
 //! subscriptions.
 
-use crate::net::Net;
+use tidegate_sim::net::Net;
 use crate::on_1_and_4_workers;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};

@@ -15,10 +15,14 @@ use tidegate_proto::{
 
 /// A small generator (SplitMix64); a test's whole randomness comes from its seed.
 #[derive(Clone)]
-pub(crate) struct Dice(pub(crate) u64);
+pub struct Dice(
+    /// Where it stands.
+    pub u64,
+);
 
 impl Dice {
-    pub(crate) fn roll(&mut self) -> u64 {
+    /// 64 bits.
+    pub fn roll(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -26,7 +30,8 @@ impl Dice {
         z ^ (z >> 31)
     }
 
-    pub(crate) fn below(&mut self, n: usize) -> usize {
+    /// A number below `n`.
+    pub fn below(&mut self, n: usize) -> usize {
         (self.roll() % n as u64) as usize
     }
 }
@@ -71,48 +76,60 @@ impl Post<ShardMail> for Mailer<'_> {
 }
 
 /// One end user.
-pub(crate) struct Client {
-    pub(crate) worker: usize,
+pub struct Client {
+    /// Where its session lives.
+    pub worker: usize,
     peer: PeerId,
     input: Vec<u8>,
     upgraded: bool,
     next_id: u32,
     /// Answers `{}` to `{}`.
-    pub(crate) pongs: bool,
+    pub pongs: bool,
     /// Takes what is sent to it.
-    pub(crate) reads: bool,
+    pub reads: bool,
     /// Text frames as they came.
-    pub(crate) frames: Vec<String>,
+    pub frames: Vec<String>,
     /// Binary frames as they came, unless they were pings.
-    pub(crate) binary: Vec<Vec<u8>>,
+    pub binary: Vec<Vec<u8>>,
     /// Replies and pushes that nobody has asked for yet.
-    pub(crate) inbox: VecDeque<Value>,
-    pub(crate) pings: usize,
-    pub(crate) close: Option<(u16, String)>,
-    pub(crate) status: Option<String>,
-    pub(crate) over: bool,
+    pub inbox: VecDeque<Value>,
+    /// Pings that came.
+    pub pings: usize,
+    /// The Close that came.
+    pub close: Option<(u16, String)>,
+    /// The head of the answer to its upgrade.
+    pub status: Option<String>,
+    /// The connection is gone.
+    pub over: bool,
 }
 
-pub(crate) struct Net {
-    pub(crate) now: Time,
-    pub(crate) clients: Vec<Client>,
-    pub(crate) hub: Hub,
+/// The hub with everything around it.
+pub struct Net {
+    /// The time of all.
+    pub now: Time,
+    /// All that ever were.
+    pub clients: Vec<Client>,
+    /// The control plane's handle.
+    pub hub: Hub,
     endpoints: Vec<Endpoint<Shard>>,
     queues: Arc<Mutex<Queues>>,
     by_peer: BTreeMap<(usize, u32, u32), usize>,
     dice: Dice,
     /// Mail is delivered at once; otherwise only by [`Net::step`].
-    pub(crate) eager: bool,
+    pub eager: bool,
 }
 
-pub(crate) type ClientId = usize;
+/// A client by its number.
+pub type ClientId = usize;
 
 impl Net {
-    pub(crate) fn new(workers: usize) -> Net {
+    /// A hub in development mode.
+    pub fn new(workers: usize) -> Net {
         Net::with(workers, 1, HubConfig::dev())
     }
 
-    pub(crate) fn with(workers: usize, seed: u64, config: HubConfig) -> Net {
+    /// A hub with this configuration; the seed decides all that is left to chance.
+    pub fn with(workers: usize, seed: u64, config: HubConfig) -> Net {
         let mut dice = Dice(seed);
         let now = Time::from_micros(1_800_000_000_000_000);
         let config = Arc::new(config);
@@ -150,12 +167,13 @@ impl Net {
         }
     }
 
-    pub(crate) fn workers(&self) -> usize {
+    /// How many workers there are.
+    pub fn workers(&self) -> usize {
         self.endpoints.len()
     }
 
     /// A channel of this kind whose home is that worker (modulo their number).
-    pub(crate) fn channel(&self, kind: &str, home: usize) -> String {
+    pub fn channel(&self, kind: &str, home: usize) -> String {
         (0..)
             .map(|n| format!("{kind}{n}"))
             .find(|name| {
@@ -166,12 +184,12 @@ impl Net {
     }
 
     /// Room in each worker's mailbox.
-    pub(crate) fn room(&mut self, room: usize) {
+    pub fn room(&mut self, room: usize) {
         self.queues.lock().unwrap().room = room;
     }
 
     /// Sends a request for a WebSocket, with these header lines.
-    pub(crate) fn open(&mut self, worker: usize, target: &str, headers: &str) -> ClientId {
+    pub fn open(&mut self, worker: usize, target: &str, headers: &str) -> ClientId {
         let worker = worker % self.workers();
         let info = PeerInfo {
             remote: "127.0.0.1:9".parse().unwrap(),
@@ -206,18 +224,19 @@ impl Net {
     }
 
     /// A client that has shaken hands.
-    pub(crate) fn socket(&mut self, worker: usize) -> ClientId {
+    pub fn socket(&mut self, worker: usize) -> ClientId {
         let id = self.open(worker, "/connection/websocket", "");
         assert!(self.clients[id].upgraded);
         id
     }
 
     /// A client that has connected.
-    pub(crate) fn client(&mut self, worker: usize) -> ClientId {
+    pub fn client(&mut self, worker: usize) -> ClientId {
         self.client_with(worker, json!({}))
     }
 
-    pub(crate) fn client_with(&mut self, worker: usize, connect: Value) -> ClientId {
+    /// A client that has connected with these fields.
+    pub fn client_with(&mut self, worker: usize, connect: Value) -> ClientId {
         let id = self.socket(worker);
         let reply = self.ask(id, json!({ "connect": connect }));
         assert!(reply["connect"]["client"].is_string(), "{reply}");
@@ -225,11 +244,12 @@ impl Net {
     }
 
     /// Sends text as one masked frame.
-    pub(crate) fn say(&mut self, id: ClientId, text: &str) {
+    pub fn say(&mut self, id: ClientId, text: &str) {
         self.frame(id, 0x81, text.as_bytes());
     }
 
-    pub(crate) fn frame(&mut self, id: ClientId, first: u8, payload: &[u8]) {
+    /// Sends one masked frame, whose first octet is given.
+    pub fn frame(&mut self, id: ClientId, first: u8, payload: &[u8]) {
         let mut octets = vec![first];
         match payload.len() {
             n if n < 126 => octets.push(0x80 | n as u8),
@@ -263,7 +283,7 @@ impl Net {
     }
 
     /// Sends a command without waiting; its number is returned.
-    pub(crate) fn tell(&mut self, id: ClientId, mut command: Value) -> u32 {
+    pub fn tell(&mut self, id: ClientId, mut command: Value) -> u32 {
         self.clients[id].next_id += 1;
         let number = self.clients[id].next_id;
         command["id"] = json!(number);
@@ -272,34 +292,36 @@ impl Net {
     }
 
     /// Sends a command and takes its reply.
-    pub(crate) fn ask(&mut self, id: ClientId, command: Value) -> Value {
+    pub fn ask(&mut self, id: ClientId, command: Value) -> Value {
         let number = self.tell(id, command);
         self.reply(id, number)
             .unwrap_or_else(|| panic!("no reply; closed: {:?}", self.clients[id].close))
     }
 
     /// The reply to a command, if it has come.
-    pub(crate) fn reply(&mut self, id: ClientId, number: u32) -> Option<Value> {
+    pub fn reply(&mut self, id: ClientId, number: u32) -> Option<Value> {
         let inbox = &mut self.clients[id].inbox;
         let at = inbox.iter().position(|value| value["id"] == number)?;
         inbox.remove(at)
     }
 
     /// The error number of a command's reply.
-    pub(crate) fn refused(&mut self, id: ClientId, command: Value) -> u64 {
+    pub fn refused(&mut self, id: ClientId, command: Value) -> u64 {
         let reply = self.ask(id, command);
         reply["error"]["code"]
             .as_u64()
             .unwrap_or_else(|| panic!("{reply}"))
     }
 
-    pub(crate) fn subscribe(&mut self, id: ClientId, channel: &str) -> Value {
+    /// Subscribes; the result.
+    pub fn subscribe(&mut self, id: ClientId, channel: &str) -> Value {
         let reply = self.ask(id, json!({ "subscribe": { "channel": channel } }));
         assert!(reply["subscribe"].is_object(), "{reply}");
         reply["subscribe"].clone()
     }
 
-    pub(crate) fn publish(&mut self, id: ClientId, channel: &str, data: Value) {
+    /// Publishes, and is told that it was.
+    pub fn publish(&mut self, id: ClientId, channel: &str, data: Value) {
         let reply = self.ask(
             id,
             json!({ "publish": { "channel": channel, "data": data } }),
@@ -308,7 +330,7 @@ impl Net {
     }
 
     /// All pushes so far, taken.
-    pub(crate) fn pushes(&mut self, id: ClientId) -> Vec<Value> {
+    pub fn pushes(&mut self, id: ClientId) -> Vec<Value> {
         let (pushes, rest): (Vec<Value>, Vec<Value>) = std::mem::take(&mut self.clients[id].inbox)
             .into_iter()
             .partition(|value| value["push"].is_object());
@@ -317,7 +339,7 @@ impl Net {
     }
 
     /// The data of all publications so far in the channel, taken.
-    pub(crate) fn data(&mut self, id: ClientId, channel: &str) -> Vec<Value> {
+    pub fn data(&mut self, id: ClientId, channel: &str) -> Vec<Value> {
         let pushes = self.pushes(id);
         pushes
             .into_iter()
@@ -327,7 +349,7 @@ impl Net {
     }
 
     /// Publishes from the control plane.
-    pub(crate) fn hub_publish(&mut self, channel: &str, data: Value) {
+    pub fn hub_publish(&mut self, channel: &str, data: Value) {
         let data = RawJson::parse(&data.to_string()).unwrap();
         self.hub
             .publish(channel, data, |result| assert!(result.is_ok()));
@@ -335,7 +357,7 @@ impl Net {
     }
 
     /// What the control plane is answered, when `ask` hands it the way to answer.
-    pub(crate) fn hub_ask<T: Send + 'static>(
+    pub fn hub_ask<T: Send + 'static>(
         &mut self,
         ask: impl FnOnce(&Hub, Box<dyn FnOnce(T) + Send>),
     ) -> T {
@@ -347,7 +369,7 @@ impl Net {
     }
 
     /// The connection breaks, without a Close.
-    pub(crate) fn cut(&mut self, id: ClientId) {
+    pub fn cut(&mut self, id: ClientId) {
         let (worker, peer) = (self.clients[id].worker, self.clients[id].peer);
         if self.clients[id].over {
             return;
@@ -364,7 +386,7 @@ impl Net {
     }
 
     /// Lets time pass; everything due happens in order.
-    pub(crate) fn pass(&mut self, span: Duration) {
+    pub fn pass(&mut self, span: Duration) {
         let end = self.now + span;
         loop {
             let due = self
@@ -398,7 +420,8 @@ impl Net {
         self.pump();
     }
 
-    pub(crate) fn drain(&mut self) {
+    /// The server goes down.
+    pub fn drain(&mut self) {
         for worker in 0..self.workers() {
             let queues = Arc::clone(&self.queues);
             let mut mailer = Mailer {
@@ -411,7 +434,7 @@ impl Net {
     }
 
     /// Moves octets, and mail too if the net is eager, until nothing moves.
-    pub(crate) fn pump(&mut self) {
+    pub fn pump(&mut self) {
         loop {
             self.transmit();
             if !(self.eager && self.step()) {
@@ -422,7 +445,7 @@ impl Net {
     }
 
     /// Delivers one piece of mail; false if there is none.
-    pub(crate) fn step(&mut self) -> bool {
+    pub fn step(&mut self) -> bool {
         let workers = self.workers();
         let ready: Vec<(usize, usize)> = {
             let queues = self.queues.lock().unwrap();
@@ -458,7 +481,7 @@ impl Net {
     }
 
     /// Writes what is owed to a client, which then reads it.
-    pub(crate) fn write(&mut self, id: ClientId) {
+    pub fn write(&mut self, id: ClientId) {
         let (worker, peer) = (self.clients[id].worker, self.clients[id].peer);
         let queues = Arc::clone(&self.queues);
         let mut mailer = Mailer {
@@ -493,7 +516,7 @@ impl Net {
     }
 
     /// A client that does not read takes so many octets nevertheless, and leaves the rest.
-    pub(crate) fn take_some(&mut self, id: ClientId, most: usize) {
+    pub fn take_some(&mut self, id: ClientId, most: usize) {
         let (worker, peer) = (self.clients[id].worker, self.clients[id].peer);
         let queues = Arc::clone(&self.queues);
         let mut mailer = Mailer {
@@ -557,12 +580,13 @@ impl Net {
         self.clients[id].frames.push(text);
     }
 
-    pub(crate) fn size(&self, worker: usize) -> ShardSize {
+    /// What a worker holds.
+    pub fn size(&self, worker: usize) -> ShardSize {
         self.endpoints[worker].handler().size()
     }
 
     /// The sum over all workers.
-    pub(crate) fn total(&self) -> ShardSize {
+    pub fn total(&self) -> ShardSize {
         let mut sum = ShardSize::default();
         for size in self.endpoints.iter().map(|e| e.handler().size()) {
             sum.sessions += size.sessions;

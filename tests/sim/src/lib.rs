@@ -1,0 +1,14 @@
+//! The simulator. It runs workers, sessions, mail and clients in one thread, on a clock that only it moves;
+//! whatever is left to chance follows from a seed, so a failure can be had again.
+//!
+//! [`net`] is the engine: real endpoints, real shards, real frames. [`follower`] are clients that behave as
+//! the SDKs do and check what they see while they see it. [`schedule`] lets things go wrong around them, and
+//! compares in the end what was acknowledged with what everybody saw.
+//!
+//! `cargo run -p tidegate-sim -- SEEDS [FIRST]` runs many schedules; a failure prints its seed.
+
+#![forbid(unsafe_code)]
+
+pub mod follower;
+pub mod net;
+pub mod schedule;
