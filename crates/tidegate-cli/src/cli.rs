@@ -102,6 +102,20 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "TIDEGATE_DEV")]
     pub(crate) dev: bool,
 
+    /// Publish in this channel what that WebSocket server sends; connects again when it breaks (repeatable;
+    /// separated by spaces in the environment)
+    #[arg(
+        long,
+        value_name = "CHANNEL=URL",
+        env = "TIDEGATE_FEED",
+        value_delimiter = ' '
+    )]
+    pub(crate) feed: Vec<String>,
+
+    /// Send this text to a feed on each connection, say a subscription (repeatable; one in the environment)
+    #[arg(long, value_name = "CHANNEL=TEXT", env = "TIDEGATE_FEED_HELLO")]
+    pub(crate) feed_hello: Vec<String>,
+
     /// How long clients have to leave after SIGTERM or SIGINT [default: 30]
     #[arg(long, value_name = "SECONDS", env = "TIDEGATE_DRAIN")]
     #[arg(value_parser = clap::value_parser!(u32).range(0..=86_400))]
@@ -216,6 +230,9 @@ Examples:
       Says what is wrong with a configuration, with line and column
   tidegate serve --config tidegate.toml
       As it would run in production: tokens, namespaces, API keys
+
+  tidegate serve --feed ticks=wss://feed.example/ws --feed-hello 'ticks={\"op\":\"subscribe\"}'
+      What another server sends, for any number of clients
 
 Addresses:
   /                           the demo page; an upgrade there is an echo, as at /echo

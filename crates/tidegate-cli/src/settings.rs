@@ -4,6 +4,7 @@
 use crate::admission::AdmissionLimits;
 use crate::cli::{AdminAddr, LogFormat, ServeArgs, parse_admin, parse_listen};
 use crate::config::{Config, Secret};
+use crate::control::upstream::Feed;
 use crate::error::Failure;
 use crate::hosts::Hosts;
 use crate::leaving::Pace;
@@ -33,6 +34,8 @@ pub(crate) struct Settings {
     pub(crate) admin: Option<AdminListen>,
     /// The file all this was read from.
     pub(crate) config_file: Option<PathBuf>,
+    /// What is published from elsewhere.
+    pub(crate) feeds: Vec<Feed>,
     /// What a reload may change.
     pub(crate) live: Live,
 }
@@ -142,6 +145,7 @@ impl Settings {
             log_format: logs::format(args.log_format.or(file.log.format)),
             admin: admin(args, config, listen)?,
             config_file: args.config.clone(),
+            feeds: Feed::read(&args.feed, &args.feed_hello).map_err(Failure::usage)?,
             live: Live::check(args, config, listen, dev)?,
         })
     }

@@ -14,6 +14,7 @@ mod chapters {
         };
     }
     chapter!(handler, "handler.md");
+    chapter!(server, "server.md");
 }
 
 /// The lines of a chapter's ```` ```frames ```` blocks: the octets, and what the chapter says of them.

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import time
 import unittest
 
 import websockets
@@ -50,8 +49,10 @@ class Echo(unittest.IsolatedAsyncioTestCase):
     async def test_pings_are_answered(self, url, context):
         async with connect(f"{url}/echo", ssl=context) as peer:
             for payload in [b"", b"a", b"b" * 125]:
-                latency = await asyncio.wait_for(await peer.ping(payload), 5)
-                self.assertLess(latency, 5)
+                pong = await peer.ping(payload)
+                await peer.send("behind")
+                self.assertEqual(await peer.recv(), "behind")
+                self.assertTrue(pong.done(), "the pong came in its turn")
 
     @each_server
     async def test_a_close_is_answered_with_its_own_code(self, url, context):
@@ -133,9 +134,6 @@ class Threaded(unittest.TestCase):
     def test_the_threaded_client_is_served_too(self):
         for scheme, url, context in servers():
             with self.subTest(scheme=scheme), connect_sync(f"{url}/echo", ssl=context) as peer:
-                began = time.monotonic()
                 for n in range(200):
                     peer.send(str(n))
-                    self.assertEqual(peer.recv(timeout=5), str(n))
-                # 200 turns; with Nagle's delay anywhere, each would take 40 ms.
-                self.assertLess(time.monotonic() - began, 4)
+                    self.assertEqual(peer.recv(timeout=60), str(n))

@@ -15,7 +15,7 @@ mod input;
 mod inspect;
 mod output;
 mod plan;
-mod redact;
+pub(crate) mod redact;
 mod retry;
 mod session;
 mod signals;
