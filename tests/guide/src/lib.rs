@@ -13,6 +13,7 @@ mod chapters {
             mod $name {}
         };
     }
+    chapter!(client, "client.md");
     chapter!(handler, "handler.md");
     chapter!(server, "server.md");
 }

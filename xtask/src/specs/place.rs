@@ -42,7 +42,8 @@ pub(crate) fn test(root: &Path, place: &str) -> Found<()> {
     let at = at.ok_or_else(|| format!("{path} has no test {name}"))?;
     let marked = lines[at.saturating_sub(3)..at]
         .iter()
-        .any(|line| line.trim() == "#[test]");
+        .map(|line| line.trim())
+        .any(|line| line == "#[test]" || line.starts_with("#[tokio::test"));
     marked
         .then_some(())
         .ok_or_else(|| format!("{path}: {name} is no test"))
