@@ -60,23 +60,17 @@ pub(crate) fn doc_tests() -> Result<Count> {
     )?))
 }
 
-/// What takes too long for every run: a message of 8 GiB through a real socket.
+/// What takes too long for every run: a message of 8 GiB through a real socket, on both faces.
 pub(crate) fn giant() -> Result<Count> {
-    let words = [
-        "test",
-        "--quiet",
-        "--package",
-        "tidegate-cases",
-        "--test",
-        "memory",
-        "--",
-        "--ignored",
-        "--nocapture",
-        "8_gib",
-    ];
-    Ok(Count::read(&sh::show(
-        cargo().args(words).current_dir(tree::root()),
-    )?))
+    let mut count = Count::default();
+    for (package, test) in [("tidegate-cases", "memory"), ("tidegate", "long")] {
+        let mut command = cargo();
+        command
+            .args(["test", "--quiet", "--package", package, "--test", test])
+            .args(["--", "--ignored", "--nocapture", "8_gib"]);
+        count += Count::read(&sh::show(command.current_dir(tree::root()))?);
+    }
+    Ok(count)
 }
 
 pub(crate) fn deny() -> Result<Count> {

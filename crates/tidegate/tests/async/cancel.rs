@@ -4,10 +4,10 @@
 use crate::common::{masked, plain, poll_and_drop};
 use std::sync::Arc;
 use tidegate::testing::{Faults, Faulty};
-use tidegate::tidegate_proto::Role;
-use tidegate::{CloseCode, Config, Limits, Message, WebSocket};
+use tidegate::tidegate_proto::{MessageKind, Role};
+use tidegate::{Client, CloseCode, Config, Limits, Message, WebSocket, accept};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
-use tokio::task::yield_now;
+use tokio::task::{unconstrained, yield_now};
 
 /// Hardly ever dropped: tokio asks for a pause after 128 operations.
 const WHOLE: usize = 500;
@@ -199,4 +199,260 @@ async fn a_close_that_was_dropped_can_be_called_again() {
         let expected = [plain(0x81, b"before it"), plain(0x88, b"\x0f\xa0done")].concat();
         assert_eq!(drained(peer).await, expected, "dropped after {polls} polls");
     }
+}
+
+/// Reads all messages as streams; each with its kind, how it ended, and what was written meanwhile.
+async fn read_all(polls: usize) -> (Vec<(bool, Vec<u8>)>, String, Vec<u8>) {
+    let (mut ws, mut peer) = server(Limits::default());
+    let frames = [
+        masked(0x81, b"one"),
+        masked(0x01, b"tw"),
+        masked(0x89, b"ping!"),
+        masked(0x80, b"o"),
+        masked(0x82, b""),
+        masked(0x82, &[7; 100]),
+        masked(0x88, b"\x03\xe8bye"),
+    ];
+    peer.write_all(&frames.concat()).await.unwrap();
+    let mut messages = Vec::new();
+    for _ in 0..4 {
+        let kept = loop {
+            // A reader that was handed out is kept; a future that was not ready is dropped.
+            let mut future = Box::pin(ws.next_message());
+            let ready = poll_and_drop(future.as_mut(), polls);
+            drop(future);
+            match ready {
+                Some(reader) => break reader.unwrap(),
+                None => yield_now().await,
+            }
+        };
+        let mut reader = kept;
+        let mut all = Vec::new();
+        loop {
+            let mut some = [0; 7];
+            match until_ready!(polls, reader.read(&mut some)).unwrap() {
+                0 => break,
+                n => all.extend_from_slice(&some[..n]),
+            }
+        }
+        messages.push((reader.is_text(), all));
+    }
+    peer.shutdown().await.unwrap();
+    let closed = until_ready!(polls, ws.recv()).unwrap_err();
+    drop(ws);
+    (messages, format!("{closed:?}"), drained(peer).await)
+}
+
+#[tokio::test]
+async fn next_message_and_its_reads_lose_nothing_wherever_they_are_dropped() {
+    let whole = read_all(WHOLE).await;
+    let lengths: Vec<usize> = whole.0.iter().map(|(_, message)| message.len()).collect();
+    assert_eq!(lengths, [3, 3, 0, 100]);
+    assert_eq!(
+        whole.2,
+        [plain(0x8A, b"ping!"), plain(0x88, b"\x03\xe8")].concat()
+    );
+    for polls in 1..MOST {
+        assert_eq!(read_all(polls).await, whole, "dropped after {polls} polls");
+    }
+}
+
+/// Writes a message in parts with a queue that is soon full; what went over the wire.
+async fn write_all(polls: usize) -> Vec<u8> {
+    let limits = Limits {
+        outbox: 60_000,
+        outbox_high: 20_000,
+        outbox_low: 1_000,
+        ..Limits::default()
+    };
+    let (here, peer) = duplex(1 << 20);
+    let faults = Faults {
+        chunk: Some(999),
+        ..SLOW
+    };
+    let config = Config {
+        limits,
+        ..Config::default()
+    };
+    let io = Faulty::new(here, faults);
+    let mut ws = WebSocket::from_upgraded(io, Role::Server, Arc::new(config), b"");
+    until_ready!(polls, async { ws.writable().await }).unwrap();
+    let mut message = ws.message_writer(MessageKind::Binary).await.unwrap();
+    for len in [10, 20_000, 5, 70_000, 16_384, 3] {
+        let mut left = &vec![len as u8; len][..];
+        while !left.is_empty() {
+            let n = until_ready!(polls, message.write(left)).unwrap();
+            left = &left[n..];
+        }
+        if len == 5 {
+            until_ready!(polls, message.flush()).unwrap();
+        }
+    }
+    until_ready!(polls, message.finish()).unwrap();
+    drop(message);
+    until_ready!(polls, ws.flush()).unwrap();
+    drop(ws);
+    drained(peer).await
+}
+
+#[tokio::test]
+async fn a_message_writer_writes_the_same_wherever_its_futures_are_dropped() {
+    let whole = write_all(WHOLE).await;
+    assert!(whole.len() > 20_000 + 70_000 + 16_384);
+    for polls in 1..12 {
+        let wire = write_all(polls).await;
+        assert!(wire == whole, "dropped after {polls} polls");
+    }
+}
+
+#[tokio::test]
+async fn a_message_writer_that_is_dropped_before_it_is_ready_has_begun_nothing() {
+    for polls in 0..MOST {
+        let (mut ws, peer) = server(Limits {
+            outbox: 64,
+            outbox_high: 32,
+            outbox_low: 8,
+            ..Limits::default()
+        });
+        ws.try_send(vec![1; 40]).unwrap();
+        let mut begun = false;
+        if let Some(writer) = poll_and_drop(ws.message_writer(MessageKind::Text), polls) {
+            writer.unwrap().finish().await.unwrap();
+            begun = true;
+        }
+        ws.send("next").await.unwrap();
+        drop(ws);
+        let mut expected = plain(0x82, &[1; 40]);
+        if begun {
+            expected.extend(plain(0x81, b""));
+        }
+        expected.extend(plain(0x81, b"next"));
+        assert_eq!(drained(peer).await, expected, "dropped after {polls} polls");
+    }
+}
+
+#[tokio::test]
+async fn feed_and_reserve_take_nothing_before_they_are_ready() {
+    let limits = Limits {
+        outbox: 64,
+        outbox_high: 32,
+        outbox_low: 8,
+        ..Limits::default()
+    };
+    let mut waited = 0;
+    for polls in 0..MOST {
+        let (mut ws, peer) = server(limits.clone());
+        ws.try_send(vec![1; 40]).unwrap();
+        let fed = poll_and_drop(ws.feed("fed"), polls).is_some();
+        let reserved = poll_and_drop(ws.reserve(20), polls).is_some();
+        waited += usize::from(!fed && polls > 0) + usize::from(!reserved && polls > 0);
+        // What a permit had kept is free again: all of the room can be had.
+        ws.flush().await.unwrap();
+        ws.reserve(60).await.unwrap().send(vec![2; 60]).unwrap();
+        ws.flush().await.unwrap();
+        drop(ws);
+        let mut expected = plain(0x82, &[1; 40]);
+        if fed {
+            expected.extend(plain(0x81, b"fed"));
+        }
+        expected.extend(plain(0x82, &[2; 60]));
+        assert_eq!(drained(peer).await, expected, "dropped after {polls} polls");
+    }
+    assert!(waited > 10, "the futures did wait");
+}
+
+/// Both halves, every future of theirs dropped after `polls` polls and asked again.
+async fn both_halves(polls: usize) -> (Vec<Vec<u8>>, Vec<u8>) {
+    let (ws, mut peer) = server(Limits::default());
+    let frames = [
+        masked(0x81, b"one"),
+        masked(0x8A, &1u64.to_be_bytes()),
+        masked(0x82, &[7; 100]),
+        masked(0x88, b"\x0f\xa0"),
+    ];
+    let (sender, mut receiver) = ws.split();
+    let mut got = Vec::new();
+    // Once polled a send is queued whole: asked again it would be sent again.
+    let _ = poll_and_drop(sender.send("sent"), polls);
+    until_ready!(polls, sender.flush()).unwrap();
+    let _ = poll_and_drop(sender.feed("fed"), polls);
+    until_ready!(polls, sender.writable()).unwrap();
+    let permit = until_ready!(polls, async { sender.reserve(8).await }).unwrap();
+    permit.send("reserved").unwrap();
+    let _ = poll_and_drop(sender.ping(), polls);
+    until_ready!(polls, sender.flush()).unwrap();
+    peer.write_all(&frames.concat()).await.unwrap();
+    got.push(
+        until_ready!(polls, receiver.recv())
+            .unwrap()
+            .into_bytes()
+            .to_vec(),
+    );
+    let mut reader = receiver.next_message().await.unwrap();
+    let mut all = vec![0; 100];
+    for octet in all.chunks_mut(30) {
+        let mut filled = 0;
+        while filled < octet.len() {
+            filled += until_ready!(polls, reader.read(&mut octet[filled..])).unwrap();
+        }
+    }
+    got.push(all);
+    drop(reader);
+    assert!(sender.rtt().is_some());
+    peer.shutdown().await.unwrap();
+    let code = CloseCode::new(4000).unwrap();
+    let closed = until_ready!(polls, sender.close(code, "done"));
+    assert!(closed.clean, "{closed:?}");
+    assert_eq!(until_ready!(polls, receiver.recv()).unwrap_err(), closed);
+    drop((sender, receiver));
+    (got, drained(peer).await)
+}
+
+#[tokio::test]
+async fn the_halves_lose_nothing_wherever_their_futures_are_dropped() {
+    let whole = both_halves(WHOLE).await;
+    assert_eq!(whole.0, [b"one".to_vec(), vec![7; 100]]);
+    let frames = [
+        plain(0x81, b"sent"),
+        plain(0x81, b"fed"),
+        plain(0x81, b"reserved"),
+        plain(0x89, &1u64.to_be_bytes()),
+        plain(0x88, b"\x0f\xa0done"),
+    ];
+    assert_eq!(whole.1, frames.concat());
+    for polls in 1..MOST {
+        let dropped = both_halves(polls).await;
+        assert_eq!(dropped, whole, "dropped after {polls} polls");
+    }
+}
+
+#[tokio::test]
+async fn accept_and_connect_leave_nothing_but_what_they_had_written() {
+    let request = b"GET / HTTP/1.1\r\nHost: example.com\r\nUpgrade: websocket\r\n\
+        Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+        Sec-WebSocket-Version: 13\r\n\r\n";
+    let (here, mut peer) = duplex(1 << 12);
+    peer.write_all(request).await.unwrap();
+    drop(accept(here).await.unwrap());
+    let answer = drained(peer).await;
+    let mut cut = 0;
+    for polls in (0..1_000).step_by(7) {
+        let (here, mut peer) = duplex(1 << 12);
+        peer.write_all(request).await.unwrap();
+        let accepted = poll_and_drop(unconstrained(accept(Faulty::new(here, SLOW))), polls);
+        let whole = accepted.is_some();
+        drop(accepted);
+        let written = drained(peer).await; // it ends: the transport is gone
+        assert!(answer.starts_with(&written), "dropped after {polls} polls");
+        assert!(!whole || written == answer);
+        cut += usize::from(!written.is_empty() && written != answer);
+
+        let (here, peer) = duplex(1 << 12);
+        let client = Client::new();
+        let connecting = client.connect_over(Faulty::new(here, SLOW), "ws://example.com/");
+        assert!(poll_and_drop(unconstrained(connecting), polls).is_none());
+        let written = drained(peer).await;
+        assert!(b"GET / HTTP/1.1\r\n".starts_with(&written[..written.len().min(16)]));
+    }
+    assert!(cut > 10, "answers were cut");
 }
