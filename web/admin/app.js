@@ -17,7 +17,7 @@ const plots = [
   plot('connections', { format: count, floor: 8, series: [{ name: 'open', ink: 'tide', fill: true, read: (s) => s.connections }, { name: 'new/s', ink: 'buoy', needsBefore: true, format: rate, read: perSecond('opened') }] }),
   plot('messages', { format: rate, floor: 10, series: [{ name: 'delivered', ink: 'tide', fill: true, needsBefore: true, read: perSecond('deliveries') }, { name: 'published', ink: 'lamp', needsBefore: true, read: perSecond('publications') }, { name: 'received', ink: 'buoy', needsBefore: true, read: perSecond('received') }, { name: 'skipped', ink: 'rule', needsBefore: true, read: perSecond('skipped') }] }),
   plot('turn', { format: micros, floor: 500, series: [{ name: 'slowest worker', ink: 'tide', fill: true, read: (s) => s.turn }] }),
-  plot('machine', { format: (n) => `${rate(n)} %`, floor: 20, series: [{ name: 'processor', ink: 'tide', fill: true, needsBefore: true, read: (s, b) => (b ? Math.max(0, (s.cpu - b.cpu) * 100 / (s.at - b.at)) : null) }, { name: 'memory', ink: 'buoy', read: (s) => s.memory / 10485.76, format: (n) => bytes(n * 10485.76) }] }),
+  plot('machine', { format: (n) => `${rate(n)} %`, floor: 20, series: [{ name: 'processor', ink: 'tide', fill: true, needsBefore: true, read: (s, b) => (b ? Math.max(0, (s.cpu - b.cpu) * 100 / (s.at - b.at)) : null) }, { name: 'memory', ink: 'buoy', own: true, read: (s) => s.memory, format: bytes }] }),
 ];
 let samples = [], chosen = null, beat;
 

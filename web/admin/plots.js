@@ -11,7 +11,7 @@ function steps(high, n) {
 
 /**
  * A plot in `section`: `series` are `{ name, ink, read, fill }`, where `read(sample, before)` gives a number or null.
- * `format` writes a value; `floor` is the least upper end of the scale.
+ * `format` writes a value; `floor` is the least upper end of the scale. A series with `own` has a scale of its own, unmarked.
  */
 export class Plot {
   #pointer = null;
@@ -48,13 +48,14 @@ export class Plot {
     const from = now - this.span;
     const shown = this.samples.filter((sample) => sample.at >= from - 2000);
     const lines = this.series.map((one) => ({ ...one, points: shown.map((sample, i) => [sample.at, i || !one.needsBefore ? one.read(sample, shown[i - 1]) : null]).filter(([, value]) => value != null) }));
-    const high = Math.max(this.floor, ...lines.flatMap(({ points }) => points.map(([, value]) => value))) * 1.12;
+    const most = (some) => Math.max(...some.flatMap(({ points }) => points.map(([, value]) => value)), 0);
+    const high = Math.max(this.floor, most(lines.filter(({ own }) => !own))) * 1.12;
     context.font = font;
     const marks = steps(high, height > 130 ? 4 : 2);
     const left = Math.max(...marks.map((mark) => context.measureText(this.format(mark)).width)) + 12;
     const right = width - 6, bottom = height - 20, top = 6;
     const x = (at) => left + ((at - from) / this.span) * (right - left);
-    const y = (value) => bottom - (value / high) * (bottom - top);
+    const y = (value, scale = high) => bottom - (value / scale) * (bottom - top);
 
     context.lineWidth = 1;
     context.textBaseline = 'middle';
@@ -67,19 +68,22 @@ export class Plot {
       context.fillText(this.format(mark), left - 8, Math.max(line, 7));
     }
     context.textAlign = 'center';
-    for (let back = 0; back <= this.span; back += this.span / 5) {
+    const ticks = right - left > 330 ? 5 : 2.5;
+    for (let back = 0; back <= this.span; back += this.span / ticks) {
       const at = x(now - back);
       context.fillStyle = this.ink('ink-2');
       context.textAlign = back === 0 ? 'right' : back === this.span ? 'left' : 'center';
-      context.fillText(back ? `−${Math.round(back / 60_000)} min` : 'now', at, height - 7);
+      context.fillText(back ? `−${back / 60_000} min` : 'now', at, height - 7);
     }
 
     context.save();
     context.beginPath(); context.rect(left, 0, right - left, bottom + 1); context.clip();
-    for (const { points, ink, fill } of lines) {
+    for (const line of lines) {
+      const { points, ink, fill, own } = line;
       if (points.length < 2) continue;
+      const scale = own ? most([line]) * 1.4 : high;
       context.beginPath();
-      points.forEach(([at, value], i) => context[i ? 'lineTo' : 'moveTo'](x(at), y(value)));
+      points.forEach(([at, value], i) => context[i ? 'lineTo' : 'moveTo'](x(at), y(value, scale)));
       context.lineWidth = 1.6;
       context.lineJoin = 'round';
       context.strokeStyle = this.ink(ink);

@@ -1,7 +1,7 @@
 //! The page itself: one client for all parts, its state, routes and theme.
 //
 // data-testid: status[data-state=connected|connecting|reconnecting|offline|closed] status-text rtt gate theme tab-{market,game,chat,wire} chat-unread
-//   market market-channel quote-symbol quote-price quote-change quote-rate chart market-empty tickers ticker-SYM price-SYM change-SYM
+//   market market-channel market-delivery market-skipped quote-symbol quote-price quote-change quote-rate chart market-empty tickers ticker-SYM price-SYM change-SYM
 //   game arena arena-hint players score game-out game-in
 //   chat name rooms room-{lobby,market,harbour} here-count here lines line[data-id,data-own,data-missed,data-waiting] marker-{missed,gap,move} chat-empty composer message send
 //   waterline rate-in rate-out

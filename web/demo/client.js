@@ -6,7 +6,7 @@
 //   client.connect();
 //
 // Client events        'state' { state, code, reason, retryIn } · 'open' { url } · 'traffic' { direction, text }
-// Subscription events  'subscribed' { wasRecovering, recovered, publications } · 'publication' · 'join' · 'leave'
+// Subscription events  'subscribed' { wasRecovering, recovered, publications, data } · 'publication' · 'join' · 'leave'
 //                      · 'subscribing' { code, reason } · 'unsubscribed' { code, reason } · 'error' (a ReplyError)
 // After a lost connection every subscription is taken up again; one with `recover` asks for what it missed,
 // and those publications arrive as usual, marked `missed: true`.
@@ -88,7 +88,7 @@ export class Client extends EventTarget {
     this.connect();
   }
 
-  /** Takes up a channel and keeps it over reconnects. Options: `recover`, `joinLeave`. Asking twice gives the same one. */
+  /** Takes up a channel and keeps it over reconnects. Options: `recover`, `joinLeave`, `data` (such as `{ delivery: 'conflate', hz: 2 }`). Asking twice gives the same one. */
   subscribe(channel, options = {}) {
     let subscription = this.#subscriptions.get(channel);
     if (!subscription) this.#subscriptions.set(channel, subscription = new Subscription(this, channel, options, this.#options));
@@ -278,6 +278,14 @@ export class Subscription extends EventTarget {
     this.#client.command('unsubscribe', { channel: this.channel }).catch(() => {});
   }
 
+  /** Other options than those it was made with; a running subscription begins anew with them. */
+  setOptions(options) {
+    this.#options = options;
+    if (this.state === 'unsubscribed') return;
+    this.unsubscribe();
+    this.subscribe();
+  }
+
   publish(data) { return this.#client.publish(this.channel, data); }
   history(options) { return this.#client.history(this.channel, options); }
   presence() { return this.#client.presence(this.channel); }
@@ -314,8 +322,9 @@ export class Subscription extends EventTarget {
   }
 
   #ask() {
-    const { recover, joinLeave } = this.#options;
+    const { recover, joinLeave, data } = this.#options;
     const body = { channel: this.channel };
+    if (data !== undefined) body.data = data;
     if (joinLeave) body.join_leave = true;
     if (recover) Object.assign(body, { recoverable: true }, this.position && { recover: true, ...this.position });
     this.#client.ask('subscribe', body, (error, result) => {
@@ -324,10 +333,10 @@ export class Subscription extends EventTarget {
     });
   }
 
-  #subscribed({ epoch = '', offset = 0, recoverable, positioned, recovered = false, publications = [] }, wasRecovering) {
+  #subscribed({ epoch = '', offset = 0, recoverable, positioned, recovered = false, publications = [], data }, wasRecovering) {
     this.state = 'subscribed';
     this.#attempt = 0;
-    emit(this, 'subscribed', { wasRecovering, recovered, publications });
+    emit(this, 'subscribed', { wasRecovering, recovered, publications, data });
     for (const publication of publications) this.#publication({ ...publication, missed: wasRecovering });
     if (recoverable || positioned || epoch) this.position = { epoch, offset };
   }

@@ -19,7 +19,7 @@ export function startGame(client, person) {
   const sent = new Rate(1000), received = new Rate(1000);
   let target = null, moved = 0, published = 0, took = null, sea = null;
 
-  const arena = client.subscribe('game:arena', { joinLeave: true });
+  const arena = client.subscribe('game:arena', { joinLeave: true, data: { delivery: 'latest' } });   // where a boat was is no use: a slow link gets the newest place of each
   arena.addEventListener('leave', ({ detail }) => others.delete(detail.client));
   arena.addEventListener('publication', ({ detail: { data } }) => {
     if (!data?.id || data.id === me.id) return;

@@ -10,6 +10,8 @@ export function startMarket(client) {
   const ink = palette(part);
   const series = new Map(SYMBOLS.map((symbol) => [symbol, { symbol, points: [], rate: new Rate() }]));
   let chosen = series.get(SYMBOLS.includes(store.get('symbol')) ? store.get('symbol') : SYMBOLS[0]);
+  const delivery = $('market-delivery');
+  let skipped = 0;        // publications that the server says it did not send, in the mode chosen
   let skew = null;        // how far the clock of the prices is ahead of ours, ms: the chart glides on it
 
   const choose = (entry) => {
@@ -31,14 +33,28 @@ export function startMarket(client) {
     $('tickers').append(entry.tile);
     loop(entry.spark, (context, width, height) => drawSpark(context, width, height, entry.points, ink(trend(entry) < 0 ? 'buoy' : 'tide')), 4);
 
-    const subscription = client.subscribe(`market:${symbol}`, { recover: true });
-    subscription.addEventListener('publication', ({ detail }) => { entry.rate.add(); add(entry, detail.data); });
+    const subscription = entry.subscription = client.subscribe(`market:${symbol}`, options());
+    subscription.addEventListener('publication', ({ detail }) => {
+      entry.rate.add();
+      skipped += Number(detail.tags?.skipped ?? 0);
+      add(entry, detail.data);
+    });
     subscription.addEventListener('subscribed', async ({ detail }) => {
       if (detail.recovered && entry.points.length) return;
       const { publications } = await subscription.history({ limit: 300 }).catch(() => ({ publications: [] }));
       for (const publication of publications) add(entry, publication.data);
     });
   }
+
+  /** Every price, or the newest so many times a second: the server leaves the others out, and says how many they were. */
+  function options() {
+    const hz = Number(delivery.value);
+    return hz ? { data: { delivery: 'conflate', hz } } : { recover: true };
+  }
+  delivery.addEventListener('change', () => {
+    skipped = 0;
+    for (const { subscription } of series.values()) subscription.setOptions(options());
+  });
 
   /** Keeps points in order of time, each once: history may overtake live updates. */
   function add(entry, { price, ts, seq }) {
@@ -75,6 +91,7 @@ export function startMarket(client) {
       if (entry === chosen) quote();
     }
     say($('quote-rate'), chosen.rate.get().toFixed(1));
+    say($('market-skipped'), skipped ? `${skipped} left out` : '');
   }, 100);
 
   let pointer = null;

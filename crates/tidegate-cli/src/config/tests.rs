@@ -81,13 +81,13 @@ fn faults_have_line_and_column() {
 
 #[test]
 fn a_fault_of_meaning_is_shown_at_its_key() {
-    let file = Scratch::new("[namespaces.chat]\nrecover = true\n");
+    let file = Scratch::new("[namespaces.chat]\nrecovery = \"stream\"\n");
     let config = Config::load(Some(&file.0), std::iter::empty()).expect("it reads");
     let said = config
-        .fault(&["namespaces", "chat", "recover"], "needs history")
+        .fault(&["namespaces", "chat", "recovery"], "needs history")
         .line;
     assert!(
-        said.ends_with(":2:11: namespaces.chat.recover: needs history"),
+        said.ends_with(":2:12: namespaces.chat.recovery: needs history"),
         "{said}"
     );
     let said = config.fault(&["tls", "key"], "needs certificate").line;

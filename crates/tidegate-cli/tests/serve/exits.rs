@@ -1,8 +1,7 @@
 //! What the command line says when something is wrong: one line on stderr and the right exit code.
 
-use crate::support::process::{Server, run};
+use crate::support::process::{Scratch, Server, run};
 use std::net::TcpListener;
-use std::path::PathBuf;
 
 /// One line on stderr that begins with `tidegate: ` and has all of `words`, nothing on stdout, exit `code`.
 fn complains(arguments: &[&str], code: i32, words: &[&str]) {
@@ -14,28 +13,6 @@ fn complains(arguments: &[&str], code: i32, words: &[&str]) {
     assert_eq!(ended.stdout, "", "{arguments:?}");
     for word in words {
         assert!(said.contains(word), "{arguments:?}: no {word:?} in {said}");
-    }
-}
-
-/// A file that is gone after the test.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(name: &str, content: &str) -> Scratch {
-        let file = format!("tidegate-test-{}-{name}", std::process::id());
-        let path = std::env::temp_dir().join(file);
-        std::fs::write(&path, content).expect("a file");
-        Scratch(path)
-    }
-
-    fn path(&self) -> &str {
-        self.0.to_str().expect("a path in UTF-8")
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
     }
 }
 

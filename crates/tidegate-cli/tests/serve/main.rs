@@ -1,11 +1,18 @@
 //! `tidegate serve` as its users meet it: the real binary, real sockets, clients of our own that share no
 //! code with it.
 
+mod admin;
+mod api;
 mod channels;
+mod config;
 mod exits;
+mod http2;
+mod feed;
 mod kept;
+mod keys;
 mod pages;
 mod stopping;
+mod storm;
 mod support;
 mod tls;
 mod upgrades;

@@ -315,18 +315,17 @@ impl Out<'_, '_> {
         make: impl Fn(u64) -> M,
     ) -> fmt::Result {
         let mut family = self.0.encode_descriptor(name, help, None, kind)?;
-        for (labels, value) in rows {
-            let metric = make(value);
-            match labels.is_empty() {
-                true => metric.encode(family.encode_family(&NO_LABELS)?)?,
-                false => metric.encode(family.encode_family(&labels)?)?,
+        if let [(labels, value)] = rows.as_slice() {
+            if labels.is_empty() {
+                return make(*value).encode(family);
             }
+        }
+        for (labels, value) in rows {
+            make(value).encode(family.encode_family(&labels)?)?;
         }
         Ok(())
     }
 }
-
-const NO_LABELS: Labels = Vec::new();
 
 #[cfg(test)]
 mod tests {
@@ -374,6 +373,7 @@ mod tests {
             "tidegate_worker_clients{worker=\"1\"} 7",
             "tidegate_worker_turn_seconds_count 2",
             "tidegate_worker_turn_seconds_bucket{le=\"0.01\"} 1",
+            "tidegate_worker_turn_seconds_bucket{le=\"+Inf\"} 2",
             "tidegate_up 1",
         ] {
             assert!(

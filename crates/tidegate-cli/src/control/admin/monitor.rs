@@ -50,7 +50,6 @@ impl ServerState {
 #[derive(Default)]
 struct Seen {
     last: Arc<Snapshot>,
-    at: Option<Instant>,
     samples: VecDeque<Sample>,
 }
 
@@ -93,7 +92,7 @@ impl Turns {
 
     /// Upper bounds and counts, as Prometheus wants them.
     pub(super) fn buckets(&self) -> Vec<(f64, u64)> {
-        let bounds = BOUNDS.iter().copied().chain([f64::MAX]);
+        let bounds = BOUNDS.iter().copied().chain([f64::INFINITY]);
         bounds.zip(self.counts).collect()
     }
 }
@@ -193,7 +192,6 @@ impl Monitor {
             seen.samples.pop_front();
         }
         seen.samples.push_back(sample);
-        seen.at = Some(Instant::now());
         seen.last = Arc::new(snapshot);
     }
 
@@ -217,16 +215,9 @@ impl Monitor {
         }
     }
 
-    /// What was seen last; looked at anew when that is old.
+    /// Looks now. The sample is one more point of the plots; they take its time from it.
     pub(super) async fn fresh(&self) -> Arc<Snapshot> {
-        let old = self
-            .seen()
-            .at
-            .is_none_or(|at| at.elapsed() > Duration::from_millis(200));
-        if old {
-            // The sample is one more point of the plots; they take its time from it.
-            self.look().await;
-        }
+        self.look().await;
         Arc::clone(&self.seen().last)
     }
 
@@ -362,7 +353,7 @@ mod tests {
             .collect();
         assert_eq!(
             filled,
-            [(0.000_1, 1), (0.000_25, 1), (1.0, 1), (f64::MAX, 1)]
+            [(0.000_1, 1), (0.000_25, 1), (1.0, 1), (f64::INFINITY, 1)]
         );
         assert_eq!(turns.count, 4);
     }

@@ -4,7 +4,7 @@
 use super::error::ApiError;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use tidegate_hub::{Outgoing, Payload, RawJson, Target};
@@ -17,7 +17,7 @@ pub(super) struct Publish {
     pub(super) channel: Option<String>,
     #[serde(default)]
     pub(super) channels: Vec<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "even_null")]
     data: Option<Box<RawValue>>,
     #[serde(default)]
     b64data: Option<String>,
@@ -213,6 +213,11 @@ pub(super) struct Legacy {
     pub(super) params: Option<Box<RawValue>>,
 }
 
+/// `null` is data like any other; only what is not there is missing.
+fn even_null<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Box<RawValue>>, D::Error> {
+    Box::deserialize(from).map(Some)
+}
+
 fn time(seconds: i64) -> Option<Time> {
     let seconds = u64::try_from(seconds).ok().filter(|seconds| *seconds > 0)?;
     Some(Time::from_micros(seconds.saturating_mul(1_000_000)))
@@ -279,6 +284,8 @@ mod tests {
             "as it was written"
         );
         assert_eq!(json(r#"{"data":null,"b64data":"WzEsIDIuNTBd"}"#), three);
+        let null = Payload::Json(RawJson::parse("null").expect("JSON"));
+        assert_eq!(json(r#"{"data":null}"#), null);
         assert_eq!(
             json(r#"{"b64data":"AAEC"}"#),
             Payload::Binary([0, 1, 2].as_slice().into())
@@ -286,10 +293,8 @@ mod tests {
         for (bad, why) in [
             ("{}", "missing"),
             (r#"{"b64data":"?"}"#, "base64"),
-            (
-                r#"{"data":1,"tags":{"a":"AAAA"},"idempotency_key":"K"}"#,
-                "",
-            ),
+            (r#"{"data":1,"tags":{"a":"AAAA"}}"#, "tags"),
+            (r#"{"data":1,"idempotency_key":"K"}"#, "idempotency_key"),
         ] {
             let bad = bad
                 .replace("AAAA", &"a".repeat(5_000))

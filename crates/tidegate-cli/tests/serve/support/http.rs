@@ -46,6 +46,16 @@ pub(crate) fn request(address: SocketAddr, method: &str, path: &str, headers: &s
     exchange(&mut connect(address), head.as_bytes(), method == "HEAD")
 }
 
+/// `POST path` of a JSON body, with more header lines.
+pub(crate) fn post(address: SocketAddr, path: &str, headers: &str, body: &str) -> Answer {
+    let length = body.len();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n\
+         Content-Length: {length}\r\n{headers}\r\n{body}"
+    );
+    exchange(&mut connect(address), head.as_bytes(), false)
+}
+
 /// Sends `request` and reads one answer.
 pub(crate) fn exchange(stream: &mut (impl Read + Write), request: &[u8], no_body: bool) -> Answer {
     stream.write_all(request).expect("the request is sent");
