@@ -51,6 +51,7 @@ fn chromium(binary: &Path, workers: &str) -> Result<Count> {
         "TIDEGATE_HTTP",
         format!("http://127.0.0.1:{}", server.port()),
     );
+    tests.env("TIDEGATE_ADMIN_HTTP", server.admin()?);
     tests.env("TIDEGATE_PICTURES", pictures);
     tests.env_remove("FORCE_COLOR").env("NO_COLOR", "1");
     let finished = sh::show(&mut tests)?;

@@ -159,6 +159,7 @@ fn addresses(tests: &mut Command, plain: &Server, secure: &Server, workers: &str
     tests.env("TIDEGATE_WSS", format!("wss://127.0.0.1:{}", secure.port()));
     tests.env("TIDEGATE_PID", plain.pid().to_string());
     tests.env("TIDEGATE_WORKERS", workers);
+    tests.env("TIDEGATE_API_KEY", server::API_KEY);
     without_proxies(tests);
 }
 

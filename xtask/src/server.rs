@@ -47,8 +47,10 @@ impl Server {
     /// Starts `serve` with these flags on a free port of 127.0.0.1 and waits for its URL.
     pub(crate) fn start(binary: &Path, flags: &[&str]) -> Result<Self> {
         let mut child = Command::new(binary)
-            .args(["serve", "--listen", "127.0.0.1:0", "--log", "warn"])
+            .args(["serve", "--listen", "127.0.0.1:0"])
+            .args(["--log", "warn,tidegate::serve=info"]) // info: where the admin listener is
             .args(flags)
+            .env("TIDEGATE_API__KEYS", format!("[\"{API_KEY}\"]"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -98,6 +100,23 @@ impl Server {
 
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Where its admin listener is. It says so before its URL, but on the other pipe.
+    pub(crate) fn admin(&self) -> Result<String> {
+        let start = Instant::now();
+        loop {
+            let said = self.said();
+            let line = said.lines().find(|line| line.contains("admin listener"));
+            if let Some(rest) = line.and_then(|line| line.split("127.0.0.1:").nth(1)) {
+                let port: String = rest.chars().take_while(char::is_ascii_digit).collect();
+                return Ok(format!("http://127.0.0.1:{port}"));
+            }
+            if start.elapsed() > START {
+                return Err(format!("it did not say where its admin listener is:\n{said}").into());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// Everything it has printed so far.
@@ -156,6 +175,8 @@ pub(crate) fn port_in(line: &str) -> Option<u16> {
     digits.parse().ok().filter(|port| *port != 0)
 }
 
+/// Opens the HTTP API of the servers under test.
+pub(crate) const API_KEY: &str = "interop";
 const START: Duration = Duration::from_secs(20);
 const STOP: Duration = Duration::from_secs(15);
 
