@@ -16,6 +16,9 @@ struct Transport {
     waker: Option<Waker>,
 }
 
+/// Unread messages beyond which no more are read.
+const FULL: u32 = 1;
+
 /// What the halves share: what was read for `recv`, the pongs seen, and the transport behind it.
 struct Model {
     inbox: u32,
@@ -36,7 +39,7 @@ impl Model {
     /// As `Core::drive`: reads and writes what can be, and asks to be told of more.
     fn drive(&mut self, cx: &mut Context<'_>) {
         let mut transport = self.transport.lock().unwrap();
-        while transport.arrived > 0 {
+        while transport.arrived > 0 && self.inbox < FULL {
             transport.arrived -= 1;
             // Each read brings a message and a pong.
             self.inbox += 1;
@@ -143,6 +146,20 @@ fn a_queue_that_one_fills_and_another_empties_wakes_who_flushes() {
         let mut once = pin!(shared.poll(Model::poll_recv));
         let _ = once.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         flusher.join().unwrap();
+    });
+}
+
+#[test]
+fn who_makes_room_wakes_who_could_not_read_on() {
+    every_order(|| {
+        let (shared, transport) = model();
+        shared.now(|model| model.inbox = FULL);
+        happens(&transport, |t| t.arrived += 1);
+        let other = shared.clone();
+        // The pong lies behind an unread message: this one does not even ask the transport.
+        let pinger = thread::spawn(move || block_on(other.poll(Model::poll_pong)));
+        block_on(shared.poll(Model::poll_recv));
+        pinger.join().unwrap();
     });
 }
 
