@@ -135,7 +135,8 @@ impl Acceptor {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        self.receive(io).await?.accept().await
+        // Boxed: what the handshake needs is not kept in the task for as long as the connection lives.
+        Box::pin(async move { self.receive(io).await?.accept().await }).await
     }
 
     /// Reads the handshake and leaves the verdict to you: look at [`Opening::request`], then accept or

@@ -60,7 +60,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 /// # }
 /// ```
 pub struct WebSocket<S> {
-    core: core::Core<S>,
+    /// By itself on the heap: a task keeps room for each place that a value passes through.
+    core: Box<core::Core<S>>,
     subprotocol: Option<Box<str>>,
 }
 
@@ -69,7 +70,7 @@ impl<S> WebSocket<S> {
     /// read behind the handshake's head; nothing of it may be lost.
     pub fn from_upgraded(io: S, role: Role, config: Arc<Config>, early: &[u8]) -> WebSocket<S> {
         WebSocket {
-            core: core::Core::new(io, role, config, early),
+            core: Box::new(core::Core::new(io, role, config, early)),
             subprotocol: None,
         }
     }
@@ -135,7 +136,7 @@ impl<S> WebSocket<S> {
     /// Two halves for two tasks: senders that can be cloned, and one receiver. What the handshake agreed on
     /// is asked for before.
     pub fn split(self) -> (Sender<S>, Receiver<S>) {
-        split::split(self.core)
+        split::split(*self.core)
     }
 
     /// Octets that wait to be written, frame headers included.
