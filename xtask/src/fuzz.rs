@@ -281,13 +281,14 @@ fn one(target: &str, program: &Path, seconds: u64, build: Build) -> Result<Outco
     Ok(outcome)
 }
 
-/// Keeps a run's table in the tree.
+/// Adds a run's table to those of the day in the tree.
 fn keep(build: Build, text: &str) -> Result<()> {
     let days = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() / 86_400;
     let dir = tree::root().join("fuzz/runs");
     fs::create_dir_all(&dir)?;
     let file = dir.join(format!("{}-{}.txt", date(days), build.name()));
-    fs::write(&file, text)?;
+    let before = fs::read_to_string(&file).map_or(String::new(), |text| text + "\n");
+    fs::write(&file, before + text)?;
     println!("recorded in {}", file.display());
     Ok(())
 }
