@@ -25,6 +25,8 @@
 
 #[cfg(feature = "axum")]
 mod axum;
+#[cfg(feature = "engine")]
+mod hand_over;
 mod head;
 #[cfg(feature = "http2")]
 mod http2;

@@ -2,7 +2,7 @@
 //! nothing that came with the handshake is lost.
 
 use axum::Router;
-use axum::extract::Extension;
+use axum::extract::{ConnectInfo, Extension};
 use axum::routing::any;
 use bytes::Bytes;
 use http_body_util::Full;
@@ -11,13 +11,14 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::time::Duration;
 use tidegate::tidegate_proto::Deflate;
 use tidegate::tidegate_proto::handshake::{Origin, Refusal};
 use tidegate::upgrade::{Refused, Upgrade, UpgradedIo, refused};
 use tidegate::{
-    Acceptor, Client, CloseCode, Config, ConnectError, Drain, Farewell, Message, OriginPolicy,
-    WebSocket,
+    Acceptor, Client, CloseCode, Config, ConnectError, Drain, Echo, Farewell, Message,
+    OriginPolicy, Server, WebSocket,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -225,6 +226,57 @@ async fn an_axum_handler_extracts_the_upgrade_under_the_routers_rules() {
     );
     let closed = format!("ws://127.0.0.1:{port}/closed");
     assert_eq!(refusal(&client, &closed).await.2, "members only\n");
+}
+
+#[tokio::test]
+async fn a_connection_that_axum_accepted_is_served_by_a_worker_of_the_engine() {
+    let engine = Server::builder()
+        .listen("127.0.0.1:0".parse().unwrap())
+        .workers(2)
+        .start(|_| Echo::default())
+        .unwrap();
+    let bridge = engine.adopter().bridge();
+    let hand_over = move |ConnectInfo(remote): ConnectInfo<SocketAddr>, upgrade: Upgrade| {
+        let bridge = bridge.clone();
+        async move {
+            upgrade
+                .header("X-Via", "axum")
+                .unwrap()
+                .hand_to(&bridge, remote)
+                .await
+        }
+    };
+    let router = Router::new().fallback(any(hand_over));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    tokio::spawn(async move { axum::serve(listener, service).await });
+
+    let client = Client::new().config(deflating());
+    let (mut ws, how) = client
+        .open(&format!("ws://127.0.0.1:{port}/echo"))
+        .await
+        .unwrap();
+    assert_eq!(how.headers.first("x-via"), Some(&b"axum"[..]));
+    for message in [
+        Message::from("a".repeat(300_000)),
+        Message::from(vec![7; 9]),
+    ] {
+        ws.send(message.clone()).await.unwrap();
+        assert_eq!(ws.recv().await.unwrap(), message);
+    }
+    // The worker says goodbye, with the engine's own drain.
+    engine.drain(Duration::from_secs(30));
+    assert_eq!(
+        ws.recv().await.unwrap_err().code,
+        Some(CloseCode::GOING_AWAY)
+    );
+    tokio::task::spawn_blocking(move || engine.join())
+        .await
+        .unwrap()
+        .unwrap();
+    let url = format!("ws://127.0.0.1:{port}/echo");
+    assert_eq!(refusal(&client, &url).await.0, 503, "no worker is left");
 }
 
 #[tokio::test]
