@@ -8,15 +8,25 @@ use crate::sh::{self, Result};
 use crate::steps::{Count, Steps};
 use crate::tree;
 
-/// `cargo xtask deb`: the package of the program as it is shipped.
-pub(crate) fn job() -> Result<()> {
-    sh::must(
-        Command::new(tree::cargo())
-            .args(["build", "-p", "tidegate-cli", "--profile", "dist"])
-            .current_dir(tree::root()),
-    )?;
-    let package = build(&tree::target().join("dist/tidegate"))?;
-    println!("{}", package.display());
+/// `cargo xtask deb [--binary FILE]`: the package of the program as it is shipped, or of this one; looked into
+/// like in the tests.
+pub(crate) fn job(words: &[&str]) -> Result<()> {
+    let binary = match words {
+        ["--binary", file] => PathBuf::from(file),
+        _ => {
+            sh::must(
+                Command::new(tree::cargo())
+                    .args(["build", "-p", "tidegate-cli", "--profile", "dist"])
+                    .current_dir(tree::root()),
+            )?;
+            tree::target().join("dist/tidegate")
+        }
+    };
+    let package = build(&binary)?;
+    match check(&package).failed {
+        0 => println!("{}", package.display()),
+        n => return Err(format!("{n} of the package's checks failed").into()),
+    }
     Ok(())
 }
 
@@ -29,18 +39,19 @@ pub(crate) fn step(steps: &mut Steps, binary: &Path) {
             "there is no dpkg-deb; on Debian: apt-get install dpkg",
         );
     }
-    steps.run("package", || {
-        let package = build(binary)?;
-        let mut count = Count::default();
-        for (what, check) in CHECKS {
-            let result = check(&package);
-            if let Err(why) = &result {
-                println!("package: {what}: {why}");
-            }
-            count += Count::one(result.is_ok());
+    steps.run("package", || Ok(check(&build(binary)?)));
+}
+
+fn check(package: &Path) -> Count {
+    let mut count = Count::default();
+    for (what, check) in CHECKS {
+        let result = check(package);
+        if let Err(why) = &result {
+            println!("package: {what}: {why}");
         }
-        Ok(count)
-    });
+        count += Count::one(result.is_ok());
+    }
+    count
 }
 
 type Check = fn(&Path) -> Result<()>;

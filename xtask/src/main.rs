@@ -43,7 +43,7 @@ usage: cargo xtask <job>
                           the fuzz targets in turn; installs cargo-fuzz when it is missing
   specs [--mutate [--again] [--minutes N]]
                           every MUST of the RFCs points to code and test, and bites
-  deb                     the Debian package of the program as it is shipped, in target/deb
+  deb [--binary FILE]     the Debian package of the program as it is shipped, or of this one, in target/deb
   tidy                    facts about the tree: layers, module docs, links and more
   cleanroom [serve|test]  both README commands in a bare Debian (root, debootstrap)
 ";
@@ -59,7 +59,7 @@ fn main() -> ExitCode {
         Some((&"browser", rest)) => browser::job(rest),
         Some((&"bench", ["micro", rest @ ..])) => bench_micro::job(rest),
         Some((&"bench", rest)) => idle::job(rest),
-        Some((&"deb", _)) => deb::job(),
+        Some((&"deb", rest)) => deb::job(rest),
         Some((&"tidy", _)) => tidy::job(),
         Some((&"fuzz", rest)) => fuzz::job(rest),
         Some((&"specs", rest)) => specs::job(rest),
