@@ -206,6 +206,7 @@ impl Client {
     #[must_use]
     pub fn resolver(mut self, resolver: impl Resolve) -> Client {
         self.dialer.resolver = Arc::new(resolver);
+        self.forget();
         self
     }
 
@@ -213,6 +214,7 @@ impl Client {
     #[must_use]
     pub fn proxy(mut self, proxy: Proxy) -> Client {
         self.dialer.proxy = proxy;
+        self.forget();
         self
     }
 
@@ -222,6 +224,7 @@ impl Client {
     #[must_use]
     pub fn tls(mut self, tls: impl Into<Tls>) -> Client {
         self.dialer.tls = Some(tls.into());
+        self.forget();
         self
     }
 
@@ -239,9 +242,16 @@ impl Client {
     #[cfg(feature = "http2")]
     #[must_use]
     pub fn share_http2(mut self, share: bool) -> Client {
-        // Connections made with other settings must not be shared: begin anew.
         self.origins = Arc::new(http2::Origins::new(share));
         self
+    }
+
+    /// What was learnt with other settings does not hold, and connections made with them must not be shared.
+    fn forget(&mut self) {
+        #[cfg(feature = "http2")]
+        {
+            self.origins = Arc::new(self.origins.renewed());
+        }
     }
 
     /// Connects to a `ws://` or `wss://` URL. User information in it is sent as Basic authorization, unless

@@ -22,6 +22,7 @@
 //! ```
 
 mod authority;
+pub mod body;
 pub mod client;
 pub mod connect;
 pub mod extensions;

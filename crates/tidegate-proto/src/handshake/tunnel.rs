@@ -3,7 +3,6 @@
 
 use super::authority::Authority;
 use super::client::{HandshakeError, Refused, RequestError, ResponseHead, head_end};
-use super::fields::Fields;
 use super::scan::HeadScan;
 use super::write::HeadWriter;
 use crate::config::HeadLimits;
@@ -101,13 +100,6 @@ impl std::fmt::Debug for Tunnel {
     }
 }
 
-/// How many bytes of a refusal's body there are, as far as its fields say: `None` when it ends with the
-/// connection or in chunks.
-pub fn body_length(headers: &Fields) -> Option<usize> {
-    let length = headers.only("content-length")?;
-    std::str::from_utf8(length).ok()?.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,7 +136,6 @@ mod tests {
             panic!("it must refuse");
         };
         assert_eq!((refused.status, refused.body_start), (407, answer.len()));
-        assert_eq!(body_length(&refused.headers), Some(3));
         assert_eq!(
             refused.headers.first("proxy-authenticate"),
             Some(&b"Basic"[..])

@@ -5,8 +5,8 @@ use crate::dial::{Deadline, failed};
 use std::io;
 use std::time::Duration;
 use tidegate_proto::HeadLimits;
+use tidegate_proto::handshake::body;
 use tidegate_proto::handshake::client::{self, Accepted, Answer, ClientHandshake};
-use tidegate_proto::handshake::tunnel::body_length;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
 
@@ -62,21 +62,25 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
 pub(crate) async fn read_refusal<S: AsyncRead + Unpin>(
     io: &mut S,
     refused: client::Refused,
-    mut body: Vec<u8>,
+    mut bytes: Vec<u8>,
     until: Instant,
 ) -> Refused {
-    let length = body_length(&refused.headers).unwrap_or(MAX_BODY);
-    let most = length.min(MAX_BODY);
     let until = until.min(Instant::now() + BODY_TIME);
     let read = async {
-        while body.len() < most && matches!(io.read_buf(&mut body).await, Ok(n) if n > 0) {}
+        while !body::read(&refused.headers, &bytes, MAX_BODY).is_whole && bytes.len() < MAX_RAW {
+            if !matches!(io.read_buf(&mut bytes).await, Ok(n) if n > 0) {
+                return;
+            }
+        }
     };
     let _ = timeout_at(until, read).await; // what came until then is what there is
-    body.truncate(most);
+    let body = body::read(&refused.headers, &bytes, MAX_BODY).octets;
     Refused::new(refused, body)
 }
 
 /// Most bytes of a refusal's body that are kept.
 pub(super) const MAX_BODY: usize = 4 << 10;
+/// Most bytes read for that; chunks cost more than they hold.
+const MAX_RAW: usize = 16 << 10;
 /// Longest wait for it.
 pub(super) const BODY_TIME: Duration = Duration::from_secs(1);

@@ -113,6 +113,11 @@ impl Origins {
         }
     }
 
+    /// The same rule for sharing, and nothing known.
+    pub(super) fn renewed(&self) -> Origins {
+        Origins::new(self.share)
+    }
+
     fn is_http1_only(&self, origin: &Origin) -> bool {
         matches!(self.lock().get(origin), Some(Known::Http1Only))
     }
@@ -457,5 +462,41 @@ impl AsyncWrite for Stream {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Proxy;
+
+    fn origin(port: u16) -> Origin {
+        Origin {
+            secure: true,
+            host: "a".to_owned(),
+            port,
+        }
+    }
+
+    #[test]
+    fn what_is_learnt_is_shared_by_clones_until_the_way_changes() {
+        let client = Client::new().share_http2(true);
+        let clone = client.clone().timeout(Duration::from_secs(1));
+        client.origins.learn(&origin(1), Known::Http1Only);
+        assert!(clone.origins.is_http1_only(&origin(1)));
+        assert!(!clone.origins.is_http1_only(&origin(2)));
+        let other_way = clone.proxy(Proxy::none());
+        assert!(!other_way.origins.is_http1_only(&origin(1)));
+        assert!(other_way.origins.share, "the rule stays");
+    }
+
+    #[test]
+    fn memory_of_servers_is_bounded() {
+        let origins = Origins::new(false);
+        for port in 0..=u16::MAX {
+            origins.learn(&origin(port), Known::Http1Only);
+            assert!(origins.lock().len() <= MAX_KNOWN);
+        }
+        assert!(origins.is_http1_only(&origin(u16::MAX)));
     }
 }
