@@ -113,7 +113,9 @@ fn declares(line: &str, name: &str) -> bool {
         "pub(super) ",
         "pub(crate) ",
         "pub ",
+        "async fn ",
         "const fn ",
+        "async fn ",
         "unsafe fn ",
         "fn ",
         "const ",
@@ -194,7 +196,7 @@ struct Request {
     path: String,
 }
 impl Request {
-    fn path() {}
+    pub(super) async fn path() {}
 }";
 
     #[test]
