@@ -37,6 +37,13 @@ impl Child {
         )
     }
 
+    /// The port at the end of its first line, once that is printed.
+    pub(super) fn port(&self) -> Option<u16> {
+        let said = self.said();
+        let line = said.split_once('\n')?.0;
+        line.rsplit(':').next()?.parse().ok()
+    }
+
     /// Waits for its end, whatever its exit status.
     pub(super) fn wait(&mut self, deadline: Instant) -> Result<()> {
         while self.child.try_wait()?.is_none() {
