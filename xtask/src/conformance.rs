@@ -80,9 +80,10 @@ pub(crate) fn steps(steps: &mut Steps, binary: &Path, full: bool) {
             });
         }
     }
-    // The same core below another face: one transport and one engine are enough.
+    // The same core below another face: one transport, one engine and the selection are enough.
     let options = Options {
         engine: Engine::Kosoku,
+        preset: Preset::Ci,
         ..options
     };
     for role in Role::ASYNC {
