@@ -144,12 +144,20 @@ fn with_servers(
 ) -> Result<Count> {
     let plain = Server::start(binary, &["--workers", workers])?;
     let secure = Server::start(binary, &["--workers", workers, "--dev-cert"])?;
-    let finished = sh::show(&mut command(&plain, &secure)?)?;
+    let file = tree::root().join("tests/interop/hub.toml");
+    let file = file.to_str().ok_or("the tree's path is not UTF-8")?;
+    let strict = Server::start(binary, &["--workers", workers, "--config", file])?;
+    let mut tests = command(&plain, &secure)?;
+    tests.env("TIDEGATE_HUB", format!("ws://127.0.0.1:{}", strict.port()));
+    let finished = sh::show(&mut tests)?;
     if !finished.ok {
-        println!("the server said:\n{}{}", plain.said(), secure.said());
+        for server in [&plain, &secure, &strict] {
+            println!("the server said:\n{}", server.said());
+        }
     }
     plain.stop()?;
     secure.stop()?;
+    strict.stop()?;
     Ok(Count::read(&finished))
 }
 

@@ -12,12 +12,16 @@ const require = createRequire(`${folder}/package.json`);
 
 export const WebSocket = require('ws');
 export const { Centrifuge } = require('centrifuge');
+export const { Centrifuge: CentrifugeProtobuf } = require('centrifuge/build/protobuf');
 
 /** The servers: `cargo xtask interop` starts both; by hand, point these at a running `tidegate serve`. */
 export const servers = [
   { scheme: 'ws', url: process.env.TIDEGATE_WS ?? 'ws://127.0.0.1:8000' },
   ...(process.env.TIDEGATE_WSS ? [{ scheme: 'wss', url: process.env.TIDEGATE_WSS }] : []),
 ];
+
+/** The server with `tests/interop/hub.toml`, which wants tokens. */
+export const hub = process.env.TIDEGATE_HUB ?? 'ws://127.0.0.1:8010';
 
 /** npm ws that takes the development certificate, which nobody has signed. */
 export class DevWebSocket extends WebSocket {

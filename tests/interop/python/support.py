@@ -8,6 +8,8 @@ import urllib.parse
 
 WS = os.environ.get("TIDEGATE_WS", "ws://127.0.0.1:8000")
 WSS = os.environ.get("TIDEGATE_WSS")
+# The server with tests/interop/hub.toml, which wants tokens.
+HUB = os.environ.get("TIDEGATE_HUB", "ws://127.0.0.1:8010")
 # The process of the plain server, where its memory is looked at.
 PID = os.environ.get("TIDEGATE_PID")
 FULL = bool(os.environ.get("TIDEGATE_FULL"))
@@ -54,10 +56,12 @@ async def until(what, condition, seconds=10, step=0.01):
 class Proxy:
     """A TCP proxy in front of a server: `cut` ends what is open and refuses what comes, until `heal`."""
 
-    def __init__(self, url):
+    def __init__(self, url, limit=None):
+        """With a `limit`, each connection breaks when the server has sent as many octets as it says."""
         self.target = urllib.parse.urlsplit(url)
         self.open = set()
         self.whole = True
+        self.limit, self.cuts = limit, 0
 
     async def __aenter__(self):
         self.server = await asyncio.start_server(self.serve, "127.0.0.1", 0)
@@ -76,12 +80,18 @@ class Proxy:
         far_reader, far_writer = await asyncio.open_connection(self.target.hostname, self.target.port)
         both = {writer, far_writer}
         self.open |= both
-        await asyncio.gather(self.copy(reader, far_writer), self.copy(far_reader, writer))
+        limit = self.limit() if self.limit else None
+        await asyncio.gather(self.copy(reader, far_writer), self.copy(far_reader, writer, limit))
         self.open -= both
 
-    async def copy(self, reader, writer):
+    async def copy(self, reader, writer, limit=None):
         try:
             while data := await reader.read(65536):
+                if limit is not None and self.limit and len(data) > limit:
+                    writer.write(data[:limit])
+                    self.cuts += 1
+                    break
+                limit = limit and limit - len(data)
                 writer.write(data)
                 await writer.drain()
         except OSError:
