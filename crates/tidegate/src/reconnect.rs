@@ -137,7 +137,7 @@ pub struct Reconnect<S = ClientStream> {
 enum State<S> {
     Idle,
     Waiting(Pin<Box<Sleep>>),
-    Connecting(Attempt, Pending<Result<WebSocket<S>, ConnectError>>),
+    Connecting(Box<Attempt>, Pending<Result<WebSocket<S>, ConnectError>>),
     /// The resume hook runs.
     Resuming(Pending<Result<WebSocket<S>, Closed>>),
 }
@@ -241,7 +241,7 @@ impl<S: Send + 'static> Reconnect<S> {
                 }
                 State::Connecting(attempt, connecting) => {
                     let connected = ready!(connecting.as_mut().poll(cx));
-                    let attempt = attempt.clone();
+                    let attempt = Attempt::clone(attempt);
                     self.state = State::Idle;
                     match (connected, &mut self.resume) {
                         (Ok(ws), None) => return self.opened(ws),
@@ -287,7 +287,7 @@ impl<S: Send + 'static> Reconnect<S> {
             prepare(&mut attempt);
         }
         let connecting = (self.connect)(attempt.clone());
-        State::Connecting(attempt, connecting)
+        State::Connecting(Box::new(attempt), connecting)
     }
 
     /// A connection is there, its resume hook done.

@@ -199,8 +199,13 @@ async fn relay<S: AsyncRead + AsyncWrite>(client: S, worker: Bridged, early: Vec
     });
     // How it ended is for the ends to say: both see what became of the other.
     tokio::select! {
-        ended = up.as_mut() => if ended.is_ok() {
-            let _ = down.await;
+        ended = up.as_mut() => match ended {
+            Ok(()) => drop(down.await),
+            // The worker has let go: what it said last is still to be passed on.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                drop(timeout(LAST_ANSWER, down).await);
+            }
+            Err(_) => {}
         },
         // The worker waits no longer than this for a client's end either.
         _ = down.as_mut() => drop(timeout(LAST_ANSWER, up).await),

@@ -311,7 +311,8 @@ mod tests {
     #[test]
     fn the_environment_is_read_as_curl_reads_it() {
         let (http, https, all) = ("http://h:1", "http://s:2", "http://a:3");
-        let rows: &[(&[(&str, &str)], bool, Option<&str>)] = &[
+        type Row<'a> = (&'a [(&'a str, &'a str)], bool, Option<&'a str>);
+        let rows: &[Row<'_>] = &[
             (&[], false, None),
             (&[("http_proxy", http)], false, Some(http)),
             (&[("http_proxy", http)], true, None),

@@ -196,13 +196,11 @@ where
             last: 0,
             ticks: interval(IDLE),
         };
-        loop {
-            tokio::select! {
-                // How it ended shows in the streams.
-                _ = connection.as_mut() => return,
-                () = sender.closed() => break,
-                () = idle.over(|| weak.strong_count()) => break,
-            }
+        tokio::select! {
+            // How it ended shows in the streams.
+            _ = connection.as_mut() => return,
+            () = sender.closed() => {}
+            () = idle.over(|| weak.strong_count()) => {}
         }
         connection.as_mut().graceful_shutdown();
         let _ = connection.await;
