@@ -15,6 +15,8 @@ use tidegate_proto::{Encoded, PeerId, Time};
 pub(crate) struct Session {
     pub(crate) peer: PeerId,
     pub(crate) form: Form,
+    /// It has been closed; what is left is to forget it.
+    pub(crate) closing: bool,
     /// Who it is, once it has connected.
     pub(crate) info: Option<Arc<ClientInfo>>,
     /// Its subscriptions, also those that wait for their home's answer. There are few: they are searched.
@@ -57,6 +59,19 @@ pub(crate) struct Connecting {
     pub(crate) messages: Vec<Vec<u8>>,
     pub(crate) bytes: usize,
 }
+
+impl Connecting {
+    /// Keeps commands for later.
+    pub(crate) fn hold(&mut self, commands: &[u8]) {
+        if !commands.trim_ascii().is_empty() {
+            self.bytes += commands.len() + COST_OF_WAITING;
+            self.messages.push(commands.to_vec());
+        }
+    }
+}
+
+/// What a message that waits costs beside its bytes.
+const COST_OF_WAITING: usize = 64;
 
 /// A client that does not take what it is sent as fast as it comes.
 pub(crate) struct Lag {
@@ -151,6 +166,7 @@ impl Session {
         Session {
             peer,
             form,
+            closing: false,
             info: None,
             subs: Vec::new(),
             armed: Time::from_micros(u64::MAX),

@@ -239,9 +239,10 @@ impl Shard {
 
     /// Closes a client. Its session ends when this call of the handler does.
     fn disconnect(&mut self, peer: PeerId, why: &Disconnect, out: Out<'_, '_>) {
-        if self.doomed.contains(&peer) {
+        let Some(session) = self.sessions.get_mut(peer).filter(|s| !s.closing) else {
             return;
-        }
+        };
+        session.closing = true;
         *self.stats.disconnects.entry(why.code).or_default() += 1;
         let code = CloseCode::new(why.code).unwrap_or(CloseCode::INTERNAL);
         out.close(peer, code, &why.reason);
@@ -364,11 +365,10 @@ impl Shard {
         let Some(connecting) = self.sessions.get_mut(peer).and_then(Session::connecting) else {
             return self.commands(peer, message, out);
         };
-        connecting.bytes += message.len() + COST_OF_WAITING;
+        connecting.hold(message);
         if connecting.bytes > most {
-            return self.disconnect(peer, &Disconnect::SLOW, out);
+            self.disconnect(peer, &Disconnect::SLOW, out);
         }
-        connecting.messages.push(message.to_vec());
     }
 
     /// Sees to it that old publications and forgotten channels go.
@@ -487,9 +487,6 @@ impl Handler for Shard {
         self.settle(out);
     }
 }
-
-/// What a message that waits costs beside its bytes.
-const COST_OF_WAITING: usize = 64;
 
 const KIND: u64 = 0xffff << 48;
 const JSON: &str = "centrifuge-json";

@@ -27,26 +27,48 @@ use tidegate_proto::Time;
 
 /// Reads the commands of a message, one by one. Linear in the length of the message, and without
 /// recursion, however deep it is nested. After an error there is nothing more.
-pub fn commands(message: &str) -> impl Iterator<Item = Result<Numbered<'_>, BadFrame>> {
-    let mut objects = serde_json::Deserializer::from_str(message).into_iter::<Envelope<'_>>();
-    let mut over = false;
-    let mut empty = true;
-    std::iter::from_fn(move || {
-        if over {
+pub fn commands(message: &str) -> Commands<'_> {
+    Commands {
+        message,
+        objects: serde_json::Deserializer::from_str(message).into_iter(),
+        over: false,
+        empty: true,
+    }
+}
+
+/// See [`commands`].
+pub struct Commands<'a> {
+    message: &'a str,
+    objects: serde_json::StreamDeserializer<'a, serde_json::de::StrRead<'a>, Envelope<'a>>,
+    over: bool,
+    empty: bool,
+}
+
+impl<'a> Commands<'a> {
+    /// What has not been read yet.
+    pub(crate) fn rest(&self) -> &'a str {
+        &self.message[self.objects.byte_offset()..]
+    }
+}
+
+impl<'a> Iterator for Commands<'a> {
+    type Item = Result<Numbered<'a>, BadFrame>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.over {
             return None;
         }
-        let rest = &message[objects.byte_offset()..];
-        let item = match objects.next() {
+        let rest = self.rest();
+        let item = match self.objects.next() {
             Some(Ok(envelope)) if is_object(rest) => envelope.open(),
-            Some(Ok(_)) => Err(BadFrame),
-            Some(Err(_)) => Err(BadFrame),
-            None if empty => Err(BadFrame),
+            Some(_) => Err(BadFrame),
+            None if self.empty => Err(BadFrame),
             None => return None,
         };
-        over = item.is_err();
-        empty = false;
+        self.over = item.is_err();
+        self.empty = false;
         Some(item)
-    })
+    }
 }
 
 /// For fuzzing: reads all commands of arbitrary octets, as a session does, and returns how many there

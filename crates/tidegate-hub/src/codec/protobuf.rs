@@ -21,21 +21,24 @@ use std::borrow::Cow;
 use std::ops::Range;
 use tidegate_proto::Time;
 
-/// Gives the commands of a message to `each`, one by one, until it says stop (false) or there is an error,
-/// which is the last it is given. Linear in the length of the message.
-pub fn commands(mut message: &[u8], mut each: impl FnMut(Result<Numbered<'_>, BadFrame>) -> bool) {
+/// Gives the commands of a message to `each`, one by one with what stands behind it, until it says stop
+/// (false) or there is an error, which is the last it is given. Linear in the length of the message.
+pub fn commands(
+    mut message: &[u8],
+    mut each: impl FnMut(Result<Numbered<'_>, BadFrame>, &[u8]) -> bool,
+) {
     loop {
         let Some(one) = split(&mut message) else {
-            each(Err(BadFrame));
+            each(Err(BadFrame), &[]);
             return;
         };
         let Ok(command) = schema::Command::decode(one) else {
-            each(Err(BadFrame));
+            each(Err(BadFrame), &[]);
             return;
         };
         let numbered = open(&command);
         let last = numbered.is_err();
-        if !each(numbered) || last || message.is_empty() {
+        if !each(numbered, message) || last || message.is_empty() {
             return;
         }
     }
@@ -45,7 +48,7 @@ pub fn commands(mut message: &[u8], mut each: impl FnMut(Result<Numbered<'_>, Ba
 /// were. It never panics.
 pub fn fuzz_commands(message: &[u8]) -> usize {
     let mut count = 0;
-    commands(message, |item| {
+    commands(message, |item, _| {
         if let Ok(Numbered {
             command: Ok(Command::Publish { data, .. }),
             ..

@@ -40,14 +40,15 @@ impl Shard {
             Form::Json => {
                 // The connection has checked that a text is UTF-8.
                 let text = std::str::from_utf8(message).unwrap_or_default();
-                for item in json::commands(text) {
-                    if !self.item(peer, item, out) {
+                let mut items = json::commands(text);
+                while let Some(item) = items.next() {
+                    if !self.item(peer, item, items.rest().as_bytes(), out) {
                         break;
                     }
                 }
             }
             Form::Protobuf => {
-                protobuf::commands(message, |item| self.item(peer, item, out));
+                protobuf::commands(message, |item, rest| self.item(peer, item, rest, out));
             }
         }
         self.flush(out);
@@ -55,11 +56,12 @@ impl Shard {
         self.batch.frame.clear();
     }
 
-    /// Carries out one command of a message; false if the rest is not to be read.
+    /// Carries out one command of a message; false if the rest is not to be read, or not now.
     fn item(
         &mut self,
         peer: PeerId,
         item: Result<Numbered<'_>, BadFrame>,
+        rest: &[u8],
         out: Out<'_, '_>,
     ) -> bool {
         let (id, done) = match item {
@@ -74,7 +76,16 @@ impl Shard {
                 self.disconnect(peer, &why, out);
             }
         }
-        !self.doomed.contains(&peer)
+        let Some(session) = self.sessions.get_mut(peer).filter(|s| !s.closing) else {
+            return false;
+        };
+        match session.connecting() {
+            Some(connecting) => {
+                connecting.hold(rest);
+                false
+            }
+            None => true,
+        }
     }
 
     fn command(

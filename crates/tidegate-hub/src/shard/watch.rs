@@ -35,7 +35,11 @@ impl Shard {
         self.check_tokens(peer, now, out);
         self.check_slow(peer, now, out);
         self.check_life(peer, now, out);
-        if !self.doomed.contains(&peer) {
+        if self
+            .sessions
+            .get(peer)
+            .is_some_and(|session| !session.closing)
+        {
             self.watch(peer, out);
         }
     }

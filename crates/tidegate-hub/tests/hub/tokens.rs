@@ -1,7 +1,6 @@
 //! Who may come in: tokens for connections and channels, their end, private channels, the server's own
 //! subscriptions.
 
-use tidegate_sim::net::Net;
 use crate::on_1_and_4_workers;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
@@ -11,6 +10,7 @@ use tidegate_hub::{
     HubConfig, Namespace, RawJson, Refreshed, Revocation, ServerSubscribe, Target, TokenKeys,
     UnknownKey, Who,
 };
+use tidegate_sim::net::Net;
 
 on_1_and_4_workers!(
     a_token_says_who_one_is,
@@ -267,8 +267,11 @@ fn what_waits_for_the_connect_reply_comes_after_it(net: Net) {
     let connect = json!({ "token": token(&json!({ "sub": "ann", "channels": channels })) });
     let a = net.socket(0);
     net.eager = false;
-    net.tell(a, json!({ "connect": connect }));
-    net.tell(a, json!({ "rpc": { "method": "echo", "data": 7 } }));
+    // The second command is in the same message, the third is in one of its own.
+    let connect = json!({ "id": 1, "connect": connect });
+    let rpc = |id: u32| json!({ "id": id, "rpc": { "method": "echo", "data": id } });
+    net.say(a, &format!("{connect}\n{}", rpc(2)));
+    net.say(a, &rpc(3).to_string());
     for channel in &channels {
         net.hub_publish(channel, json!(channel));
     }
@@ -280,13 +283,16 @@ fn what_waits_for_the_connect_reply_comes_after_it(net: Net) {
         .map(|value| match value["id"].as_u64() {
             Some(1) => "connect",
             Some(2) => "rpc",
+            Some(3) => "another",
             _ if value["push"]["pub"].is_object() => "publication",
             _ => "news",
         })
         .filter(|what| *what != "news")
         .collect();
     assert_eq!(order[0], "connect");
-    assert_eq!(order.iter().filter(|what| **what == "rpc").count(), 1);
+    let replies = order.iter().filter(|what| **what != "publication");
+    let replies: Vec<&&str> = replies.collect();
+    assert_eq!(replies, [&"connect", &"rpc", &"another"]);
     // What was published before the home heard of the client is not for it; the rest is, once.
     let subs = net.clients[a].inbox[0]["connect"]["subs"].clone();
     for channel in &channels {

@@ -26,7 +26,7 @@ fn framed(message: &[u8]) -> Vec<u8> {
 /// The message's commands, told apart from the message.
 fn read(message: &[u8], each: impl Fn(&Result<Numbered<'_>, BadFrame>)) -> usize {
     let mut count = 0;
-    commands(message, |item| {
+    commands(message, |item, _| {
         each(&item);
         count += 1;
         true
