@@ -61,6 +61,7 @@ impl Message {
     }
 
     /// Owns what the connection lent.
+    #[inline]
     pub(crate) fn own(message: tidegate_proto::Message<'_>) -> Message {
         use tidegate_proto::Message as Lent;
         match message {

@@ -201,8 +201,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// Safe: dropped before the message was queued, nothing of it is sent; dropped later, the message is
     /// queued whole, and the next awaited method sends it. There is no third state.
     pub async fn send(&mut self, message: impl Into<Message>) -> Result<(), Closed> {
-        let mut message = Some(message.into());
-        let mut mark = 0;
+        let message = message.into();
+        if self.core.offer(&message) {
+            drop(message);
+            let mark = self.core.mark_of_last();
+            return poll_fn(|cx| self.core.poll_mark(cx, mark)).await;
+        }
+        let (mut message, mut mark) = (Some(message), 0);
         poll_fn(|cx| self.core.poll_send(cx, &mut message, &mut mark)).await
     }
 
@@ -235,7 +240,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// # Cancel safety
     /// Safe: dropped before the message was queued, nothing of it is sent.
     pub async fn feed(&mut self, message: impl Into<Message>) -> Result<(), Closed> {
-        let mut message = Some(message.into());
+        let message = message.into();
+        if self.core.offer(&message) {
+            return Ok(());
+        }
+        let mut message = Some(message);
         poll_fn(|cx| self.core.poll_feed(cx, &mut message)).await
     }
 

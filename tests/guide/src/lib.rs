@@ -15,6 +15,7 @@ mod chapters {
     }
     chapter!(client, "client.md");
     chapter!(handler, "handler.md");
+    chapter!(messages, "messages.md");
     chapter!(server, "server.md");
 }
 

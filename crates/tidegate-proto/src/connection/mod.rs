@@ -192,12 +192,7 @@ impl Connection {
         input: &mut &'a mut [u8],
         resources: &mut Resources,
     ) -> Option<Event<'a>> {
-        let streaming = self
-            .extras
-            .as_ref()
-            .and_then(|extras| extras.streaming.as_ref());
-        let longest = longest_whole(&self.config, streaming);
-        match self.whole_frame(longest, input) {
+        match self.whole_frame(self.longest_whole(), input) {
             Some(frame) => self.deliver(now, frame, resources),
             None => self.receive_any(now, None, input, resources),
         }
@@ -221,6 +216,25 @@ impl Connection {
         }
     }
 
+    /// The next message, if it lies whole in `input`, in one frame, and nothing else has to be done for it:
+    /// the usual case by itself, for drivers that want no more than that on their quickest way. `None` takes
+    /// nothing and judges nothing; then call [`Connection::receive`]. An error is to be passed to
+    /// [`Connection::fail`].
+    #[inline]
+    pub fn receive_whole<'a>(
+        &mut self,
+        now: Time,
+        input: &mut &'a mut [u8],
+    ) -> Option<Result<Message<'a>, ProtocolError>> {
+        let (opcode, mask, payload) = self.whole_frame(self.longest_whole(), input)?;
+        self.keepalive.heard(now);
+        if opcode == OpCode::Binary {
+            apply_mask(mask, payload);
+            return Some(Ok(Message::Binary(payload)));
+        }
+        Some(unmask_text(mask, payload).map(Message::Text))
+    }
+
     /// Hands out a message that came whole.
     #[inline]
     fn deliver<'a>(
@@ -239,6 +253,13 @@ impl Connection {
             Ok(text) => Some(Event::Message(Message::Text(text))),
             Err(error) => Some(Event::Closed(self.fail(now, error, resources))),
         }
+    }
+
+    /// The longest message that is delivered whole.
+    #[inline]
+    fn longest_whole(&self) -> usize {
+        let extras = self.extras.as_ref();
+        longest_whole(&self.config, extras.and_then(|e| e.streaming.as_ref()))
     }
 
     /// The usual case and the quick way through it: a message in one frame that lies whole in the input.

@@ -116,6 +116,32 @@ impl<S> Core<S> {
         self.tidy_held();
     }
 
+    /// The usual case and the quick way through it: the next message lies whole in what is held.
+    #[inline]
+    fn lies_ready(&mut self) -> Option<Message> {
+        if !self.inbox.is_empty() || self.reading.is_some() {
+            return None;
+        }
+        let held = self.held.as_mut()?;
+        let mut input = &mut held.buffer[held.start..held.end];
+        let received = self.connection.receive_whole(self.now, &mut input)?;
+        held.start = held.end - input.len();
+        match received {
+            Ok(message) => {
+                // Made here and moved nowhere: for small messages the moves cost more than the rest.
+                let message = Message::own(message);
+                if self.held.as_ref().is_some_and(Held::is_empty) {
+                    self.drop_held();
+                }
+                Some(message)
+            }
+            Err(error) => {
+                self.fail(error);
+                None
+            }
+        }
+    }
+
     /// Looks at what is held, up to the next thing found.
     fn next_held(&mut self, rule: Streaming) -> Option<Found> {
         let mut held = self.held.take()?;
@@ -177,13 +203,16 @@ impl<S> Core<S> {
 
     /// `recv` was asked for a message that is longer than it may be.
     fn too_long(&mut self) {
-        let closed = pool::with_resources(|resources| {
-            let error = ProtocolError::MessageTooBig;
-            self.connection.fail(self.now, error, resources)
-        });
-        self.ended(Some(closed));
+        self.fail(ProtocolError::MessageTooBig);
         self.stop_reading();
         self.reading = None;
+    }
+
+    #[cold]
+    fn fail(&mut self, error: ProtocolError) {
+        let closed =
+            pool::with_resources(|resources| self.connection.fail(self.now, error, resources));
+        self.ended(Some(closed));
     }
 
     /// Nobody will read the message in parts that is there: it was dropped, or it is too long to be whole.
@@ -199,10 +228,19 @@ impl<S> Core<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Core<S> {
     /// The next message; the end once all is said and the transport is closed.
+    #[inline]
     pub(in super::super) fn poll_recv(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Message, Closed>> {
+        match self.lies_ready() {
+            Some(message) => Poll::Ready(Ok(message)),
+            None => self.poll_recv_any(cx),
+        }
+    }
+
+    #[inline(never)]
+    fn poll_recv_any(&mut self, cx: &mut Context<'_>) -> Poll<Result<Message, Closed>> {
         if let Some(message) = self.pop() {
             return Poll::Ready(Ok(message));
         }

@@ -35,6 +35,22 @@ impl<S> Core<S> {
         self.connection.is_high() || self.parked.is_some()
     }
 
+    /// Queues a message if there is room below the marks and nobody is before it.
+    #[inline]
+    pub(in super::super) fn offer(&mut self, message: &Message) -> bool {
+        let free = self.parked.is_none() && !self.writing && self.reserved == 0;
+        let free = free && !self.connection.is_high();
+        free && matches!(
+            push(&mut self.connection, message),
+            Level::Low | Level::High
+        )
+    }
+
+    /// Where the message that was queued last ends, to be waited for with `poll_mark`.
+    pub(in super::super) fn mark_of_last(&self) -> u64 {
+        self.mark()
+    }
+
     /// Queues a message, or gives it back.
     pub(in super::super) fn enqueue(&mut self, message: Message) -> Result<Level, Box<NotQueued>> {
         self.unpark();
