@@ -281,7 +281,7 @@ fn the_example_shows_every_key_and_no_other() {
     let whole: toml::Table = toml::from_str(&text).expect("TOML");
     let table = |path: &str| {
         path.split('.')
-            .fold(Some(&whole), |table, name| table?.get(name)?.as_table())
+            .try_fold(&whole, |table, name| table.get(name)?.as_table())
     };
     for path in [
         "server",

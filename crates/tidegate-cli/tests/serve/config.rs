@@ -140,3 +140,71 @@ fn a_variable_overrides_a_key_and_stays_secret() {
         ended.stderr.contains("did you mean hmac_secret?") && !ended.stderr.contains("hunter2")
     );
 }
+
+#[test]
+fn a_renewed_certificate_is_shown_after_a_reload_and_a_broken_one_is_not() {
+    let pair = || {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a pair");
+        let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+        (certificate, key, made.cert.der().to_vec())
+    };
+    let (old, new) = (pair(), pair());
+    let (certificate, key) = (Scratch::new("c.pem", &old.0), Scratch::new("k.pem", &old.1));
+    let config = Scratch::new(
+        "renewed.toml",
+        &format!(
+            "[tls]\ncertificate = \"{}\"\nkey = \"{}\"\n[admin]\nlisten = \"off\"\n",
+            certificate.path(),
+            key.path()
+        ),
+    );
+    let server = configured(&config);
+    let shown = || {
+        let mut tls = crate::tls::dial(&server, "localhost");
+        let request = format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", server.address);
+        crate::support::http::exchange(&mut tls, request.as_bytes(), false);
+        tls.conn.peer_certificates().expect("a certificate")[0].to_vec()
+    };
+    assert_eq!(shown(), old.2);
+    certificate.write("nothing of use");
+    server.signal(Signal::HUP);
+    server.said(&["configuration not reloaded", certificate.path()]);
+    assert_eq!(shown(), old.2);
+    certificate.write(&new.0);
+    key.write(&new.1);
+    server.signal(Signal::HUP);
+    server.said(&["configuration reloaded"]);
+    assert_eq!(shown(), new.2);
+}
+
+#[test]
+fn no_log_line_holds_a_payload_a_token_a_key_or_a_query() {
+    let text = format!(
+        "[log]\nfilter = \"debug\"\n{OPEN}presence = true\n[tokens]\nhmac_secret = \"pearl-secret\"\n"
+    );
+    let config = Scratch::new("quiet.toml", &text);
+    let server = configured(&config);
+    let mut client = Ws::open(server.address, "/connection/websocket?x=pearl-query");
+    client.ask(1, "connect", json!({ "name": "pearl-name" }));
+    client.ask(2, "subscribe", json!({ "channel": "news" }));
+    let body = r#"{"channel":"news","data":"pearl-data"}"#;
+    assert_eq!(post(server.address, "/api/publish", KEY, body).status, 200);
+    assert!(client.expect().text().contains("pearl-data"));
+    post(
+        server.address,
+        "/api/publish?y=pearl-query",
+        "X-API-Key: pearl-key\r\n",
+        body,
+    );
+    let mut stranger = Ws::open(server.address, "/connection/websocket");
+    stranger.say(&json!({ "id": 1, "connect": { "token": "pearl.token.x" } }));
+    stranger.expect();
+    server.signal(Signal::TERM);
+    let ended = server.wait(std::time::Duration::from_secs(60));
+    assert!(
+        ended.stderr.contains("connection opened"),
+        "{}",
+        ended.stderr
+    );
+    assert!(!ended.stderr.contains("pearl"), "{}", ended.stderr);
+}

@@ -104,7 +104,7 @@ impl Admin {
                 self.clients(user.as_deref(), false).await
             }
             _ => match (path.strip_prefix("/admin/api/"), post) {
-                (Some(method), true) => self.call(&method.to_owned(), request).await,
+                (Some(method), true) => self.call(method, request).await,
                 _ => answer::line(StatusCode::NOT_FOUND, "nothing here"),
             },
         }
