@@ -20,7 +20,7 @@ use crate::tree;
 pub(crate) fn job(words: &[&str]) -> Result<()> {
     let mut words = words.iter();
     if words.next() != Some(&"idle") {
-        return Err("bench: there are `bench idle` and `bench micro`".into());
+        return Err("bench: there are `bench idle`, `bench async` and `bench micro`".into());
     }
     let (mut connections, mut kinds, mut record) = (10_000, vec![Kind::Plain], false);
     while let Some(word) = words.next() {

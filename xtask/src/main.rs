@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bench_async;
 mod bench_micro;
 mod browser;
 mod builds;
@@ -38,6 +39,7 @@ usage: cargo xtask <job>
   browser                 the page in a real Chromium
   bench idle [--connections N] [--deflate] [--record]
                           memory of idle connections; with --deflate also of compressed ones, beside them
+  bench async [--record]  echo servers on tokio beside the peers: idle memory, CPU time of a message
   bench micro [--record]  masking, UTF-8, parsing and echo turns in memory, beside bare loops and the peers
   fuzz [--minutes N] [--asan] [--record] [target…] | seed | minimise
                           the fuzz targets in turn; installs cargo-fuzz when it is missing
@@ -57,6 +59,7 @@ fn main() -> ExitCode {
         Some((&"conformance", rest)) => conformance::job(rest),
         Some((&"interop", rest)) => interop::job(rest),
         Some((&"browser", rest)) => browser::job(rest),
+        Some((&"bench", ["async", rest @ ..])) => bench_async::job(rest),
         Some((&"bench", ["micro", rest @ ..])) => bench_micro::job(rest),
         Some((&"bench", rest)) => idle::job(rest),
         Some((&"deb", rest)) => deb::job(rest),

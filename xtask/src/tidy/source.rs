@@ -131,7 +131,8 @@ fn code_of(line: &str) -> String {
 fn code_lines(text: &str) -> usize {
     let lines: Vec<&str> = text.lines().collect();
     let foot = lines.windows(2).position(|pair| {
-        pair[0] == "#[cfg(test)]" && pair[1].starts_with("mod ") && pair[1].ends_with('{')
+        let tests = pair[0] == "#[cfg(test)]" || pair[0].starts_with("#[cfg(all(test, ");
+        tests && pair[1].starts_with("mod ") && pair[1].ends_with('{')
     });
     foot.unwrap_or(lines.len())
 }
