@@ -57,7 +57,7 @@ fn much_goes_both_ways_at_once_through_an_echo_that_takes_nothing_while_it_gives
 
 #[test]
 fn octets_come_back_as_they_went() {
-    let octets: Vec<u8> = (0..3_000_000u32).map(|n| (n * 7 >> 3) as u8).collect();
+    let octets: Vec<u8> = (0..3_000_000u32).map(|n| ((n * 7) >> 3) as u8).collect();
     let url = format!("ws://{}/", echo());
     let ended = connect(&["--binary", &url], &octets);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
