@@ -324,7 +324,8 @@ async fn a_reader_of_one_half_and_senders_of_the_other_do_not_wait_for_each_othe
     let mut message = receiver.next_message().await.unwrap();
     let mut got = vec![0; 20_000];
     let (read, sent) = tokio::join!(message.read_exact(&mut got), sender.send("a"));
-    (read.unwrap(), sent.unwrap());
+    read.unwrap();
+    sent.unwrap();
     let mut rest = Vec::new();
     let (rtt, read) = tokio::join!(sender.ping(), message.read_to_end(&mut rest));
     assert!(rtt.is_ok(), "the reader comes to the pong");
