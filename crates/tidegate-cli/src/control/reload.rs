@@ -99,8 +99,22 @@ impl Reloader {
     }
 
     async fn try_reload(&self) -> Result<Vec<String>, Failure> {
-        let settings = Settings::load(&self.args)?;
-        let (notes, live) = (self.notes(&settings), settings.live);
+        let asked = Settings::load(&self.args)?;
+        let notes = self.notes(&asked);
+        if asked.dev != self.started.dev {
+            return Err(Failure::usage(
+                "development mode cannot be switched on or off while the server runs; restart it",
+            ));
+        }
+        // What depends on the address is judged by the one that is listened on.
+        let settings = match asked.listen == self.started.listen {
+            true => asked,
+            false => Settings::load(&ServeArgs {
+                listen: Some(self.started.listen),
+                ..self.args.clone()
+            })?,
+        };
+        let live = settings.live;
         if live.tls.is_some() != self.certificates.is_some() {
             return Err(Failure::usage(
                 "TLS cannot be switched on or off while the server runs; restart it",
@@ -137,7 +151,6 @@ impl Reloader {
         let rows = [
             (settings.listen == started.listen, "listen"),
             (settings.workers == started.workers, "workers"),
-            (settings.dev == started.dev, "development"),
             (same_admin, "admin.listen"),
         ];
         rows.into_iter()

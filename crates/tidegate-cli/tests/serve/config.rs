@@ -208,3 +208,23 @@ fn no_log_line_holds_a_payload_a_token_a_key_or_a_query() {
     );
     assert!(!ended.stderr.contains("pearl"), "{}", ended.stderr);
 }
+
+#[test]
+fn a_reload_does_not_open_what_only_a_start_may_open() {
+    let config = Scratch::new("switch.toml", "[admin]\nlisten = \"off\"\n");
+    let server = configured(&config);
+    for text in [
+        "[server]\ndevelopment = true\n",
+        "[tls]\ncertificate = \"no/such.pem\"\n",
+    ] {
+        config.write(text);
+        server.signal(Signal::HUP);
+        server.said(&[
+            "configuration not reloaded",
+            text.split([' ', '\n']).nth(1).expect("a key"),
+        ]);
+    }
+    let mut client = Ws::open(server.address, "/connection/websocket");
+    client.say(&json!({ "id": 1, "connect": {} }));
+    assert_eq!(client.reply(1)["error"]["code"], 101, "still closed");
+}

@@ -11,6 +11,7 @@ mod feed;
 mod kept;
 mod keys;
 mod pages;
+mod service;
 mod stopping;
 mod storm;
 mod support;

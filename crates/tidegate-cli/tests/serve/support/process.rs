@@ -37,7 +37,13 @@ pub(crate) struct Ended {
 impl Server {
     /// Starts `tidegate serve` on a free port of 127.0.0.1 and waits for its line.
     pub(crate) fn start(flags: &[&str]) -> Server {
+        Server::start_with(flags, &[])
+    }
+
+    /// The same with these variables.
+    pub(crate) fn start_with(flags: &[&str], variables: &[(&str, &str)]) -> Server {
         let mut child = command()
+            .envs(variables.iter().copied())
             .args(["serve", "--listen", "127.0.0.1:0", "--log-format", "text"])
             .args(flags)
             .stdout(Stdio::piped())
