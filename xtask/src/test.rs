@@ -8,6 +8,7 @@ use crate::sh::{self, Result};
 use crate::steps::{Count, Steps};
 use crate::{
     browser, builds, checks, cleanroom, conformance, deb, interop, licences, server, specs, tidy,
+    tree,
 };
 
 /// `cargo xtask test [--full] [filter]`
@@ -36,6 +37,11 @@ pub(crate) fn job(words: &[&str]) -> Result<()> {
             server::build(true).map(|_| Count::one(true))
         });
         steps.run("8 GiB each way", checks::giant);
+        steps.run("1,000 schedules in the simulator", || {
+            let mut schedules = Command::new(tree::cargo());
+            schedules.args(["run", "--quiet", "-p", "tidegate-sim", "--", "1000"]);
+            program(&mut schedules, tree::root())
+        });
         interop::step(
             &mut steps,
             "advisories and licences",
