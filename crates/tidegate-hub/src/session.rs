@@ -323,6 +323,17 @@ fn slot(peer: PeerId) -> usize {
 mod tests {
     use super::*;
 
+    /// Kept for every client, and for every subscription of one.
+    #[test]
+    fn what_an_idle_client_costs_is_known() {
+        assert!(size_of::<Session>() <= 144, "{}", size_of::<Session>());
+        assert!(
+            size_of::<Subscription>() <= 96,
+            "{}",
+            size_of::<Subscription>()
+        );
+    }
+
     #[test]
     fn a_meter_lets_a_burst_through_and_then_the_rate() {
         let rate = Rate {

@@ -24,26 +24,41 @@ impl Shard {
             return self.resync(topic, out);
         }
         // Nothing in this loop changes the list: clients that are closed leave it in `settle`.
+        let conflates = self.conflates(topic);
         let members = self.local.lend(topic);
-        let mut lagging = Vec::new();
+        let (mut behind, mut lagging) = (Vec::new(), Vec::new());
         for member in &members {
             let Some(session) = self.sessions.in_slot(member.slot) else {
                 continue;
             };
             let (peer, form) = (session.peer, session.form);
+            if conflates && session.slow().is_some() {
+                // It lags already, by another channel: it is owed this one, and gets it at its pace.
+                behind.push(peer);
+                continue;
+            }
             let Some(frame) = publication.frame(form) else {
                 continue; // a namespace that has become binary; see `subscribed`
             };
+            self.stats.deliveries += 1;
             if self.push(peer, frame, out) == Level::High {
                 lagging.push(peer);
             }
         }
-        self.stats.deliveries += members.len() as u64;
         self.local.restore(topic, members);
+        for peer in behind {
+            self.move_down(peer, topic);
+        }
         self.publish_paced(topic, publication, out);
         for peer in lagging {
             self.move_down(peer, topic);
         }
+    }
+
+    /// Whether clients that lag in this channel are moved down.
+    fn conflates(&self, topic: &TopicName) -> bool {
+        let options = self.config.namespaces.options(topic);
+        options.is_some_and(|options| matches!(options.delivery.slow, Slow::Conflate { .. }))
     }
 
     /// A client that lags gets this channel conflated from now on, if the channel's options say so.
@@ -124,7 +139,8 @@ impl Shard {
         }
     }
 
-    /// Gives the members of one rate what they are owed. One whose outbox has not drained gets nothing,
+    /// Gives the members of one rate what they are owed. One whose outbox has not drained, or is
+    /// half way to its high mark, gets nothing,
     /// and is owed more at the next tick; so what waits for it is bounded.
     fn tick(&mut self, topic: &TopicName, hz: u16, out: Out<'_, '_>) {
         let now = out.now();
@@ -135,7 +151,7 @@ impl Shard {
         else {
             return;
         };
-        let low = self.config.connection.limits.outbox_low;
+        let most = self.config.connection.limits.outbox_high / 2;
         let (mut owing, mut made) = (false, Vec::new());
         for n in 0..pace.members.len() {
             let member = pace.members[n];
@@ -146,7 +162,7 @@ impl Shard {
                 continue;
             };
             let (peer, form) = (session.peer, session.form);
-            if out.queued(peer) > low {
+            if session.slow().is_some() || out.queued(peer) > most {
                 owing = true;
                 continue;
             }

@@ -1,11 +1,11 @@
 //! Delivery modes: full, conflate, latest; and slow clients that are moved down instead of closed. What a
 //! subscriber got and what it was told to have skipped must add up to what was published.
 
-use tidegate_sim::net::Net;
 use crate::on_1_and_4_workers;
 use serde_json::{Value, json};
 use std::time::Duration;
 use tidegate_hub::{Delivery, HubConfig, Namespace, Slow};
+use tidegate_sim::net::Net;
 
 on_1_and_4_workers!(
     a_conflated_subscriber_gets_the_newest_of_each_key_at_its_rate,
@@ -14,6 +14,7 @@ on_1_and_4_workers!(
     modes_are_granted_or_refused,
     subscribers_of_one_channel_have_their_own_modes,
     a_slow_client_is_moved_down_and_told_what_it_missed,
+    a_slow_client_of_many_channels_is_not_filled_by_them,
     a_slow_client_that_takes_nothing_is_closed,
     a_slow_client_that_moves_is_kept,
     an_unsubscribed_conflated_client_gets_nothing_more,
@@ -285,6 +286,42 @@ fn a_slow_client_is_moved_down_and_told_what_it_missed(net: Net) {
         .unwrap();
     let modes: Vec<&str> = clients.iter().map(|one| one.channels[0].1).collect();
     assert_eq!(modes.iter().filter(|mode| **mode == "conflate").count(), 1);
+}
+
+/// Each of its channels alone would fit, all together would be four times what may wait for it.
+fn a_slow_client_of_many_channels_is_not_filled_by_them(net: Net) {
+    let mut net = with_key(&net, "/s", Slow::Conflate { hz: 10 });
+    let channels: Vec<String> = (0..64)
+        .map(|n| net.channel(&format!("ticker:{n}-"), n))
+        .collect();
+    let slow = net.client(0);
+    for channel in &channels {
+        net.subscribe(slow, channel);
+    }
+    net.clients[slow].reads = false;
+    let ballast = "x".repeat(60_000);
+    for n in 0..3 {
+        for channel in &channels {
+            net.hub_publish(channel, json!({ "s": 0, "n": n, "ballast": ballast }));
+        }
+    }
+    net.clients[slow].reads = true;
+    net.write(slow);
+    net.pass(Duration::from_secs(8)); // in portions: what waits for it stays below the high mark
+    assert_eq!(net.clients[slow].close, None);
+    let pushes = net.pushes(slow);
+    for channel in &channels {
+        let of_it = pushes
+            .iter()
+            .filter(|push| push["channel"] == channel.as_str());
+        let of_it: Vec<_> = of_it.filter(|push| push["pub"].is_object()).collect();
+        let skipped = of_it
+            .iter()
+            .filter_map(|push| push["pub"]["tags"]["skipped"].as_str());
+        let skipped: usize = skipped.map(|text| text.parse::<usize>().unwrap()).sum();
+        assert_eq!(of_it.len() + skipped, 3, "{channel}");
+        assert_eq!(of_it.last().unwrap()["pub"]["data"]["n"], 2);
+    }
 }
 
 fn fill(net: &mut Net, channel: &str) {
