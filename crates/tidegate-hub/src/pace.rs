@@ -60,6 +60,8 @@ pub(crate) struct Batch {
     pub(crate) frame: Encoded,
     pub(crate) publications: u64,
     pub(crate) skipped: u64,
+    /// How far a member is once it has got this.
+    pub(crate) served: u64,
 }
 
 impl Pace {
@@ -162,20 +164,26 @@ impl Pace {
         member.served < self.served
     }
 
-    /// How far a member is once it has got [`Pace::batch`].
-    pub(crate) fn served(&self) -> u64 {
-        self.served
-    }
-
-    /// What a member that was served up to `from` gets, in one frame. The first publication says how many
+    /// What a member that was served up to `from` gets, in one frame, oldest first; of many or large values
+    /// as many as [`FRAME`] holds, and the rest with the next tick. The first publication says how many
     /// were skipped since the frame before.
     pub(crate) fn batch(&self, from: u64, form: Form) -> Option<Batch> {
-        let owed = self.served - from;
-        let publications = self.values.range(from + 1..).count() as u64;
-        let skipped = owed.saturating_sub(publications);
+        if from >= self.served {
+            return None;
+        }
+        let (mut publications, mut bytes, mut served) = (0, 0, self.served);
+        for (number, (_, publication)) in self.values.range(from + 1..) {
+            publications += 1;
+            bytes += publication.octets().len();
+            if bytes >= FRAME {
+                served = *number;
+                break;
+            }
+        }
+        let skipped = (served - from).saturating_sub(publications);
         let mut octets = Vec::new();
         let mut text = String::new();
-        for (n, (_, (_, publication))) in self.values.range(from + 1..).enumerate() {
+        for (n, (_, (_, publication))) in self.values.range(from + 1..=served).enumerate() {
             let tag = if n == 0 {
                 skipped.to_string()
             } else {
@@ -212,9 +220,13 @@ impl Pace {
             },
             publications,
             skipped,
+            served,
         })
     }
 }
+
+/// A frame with values ends when its data are this long.
+const FRAME: usize = 64 << 10;
 
 /// Which value a publication is: see [`crate::Delivery`].
 pub(crate) fn key(publication: &Publication, pointer: Option<&str>) -> Box<str> {

@@ -106,7 +106,7 @@ fn nothing_is_unaccounted_for() {
                 if let Some(batch) = pace.batch(pace.members[member].served, Form::Json) {
                     got[member] += batch.publications;
                     skipped[member] += batch.skipped;
-                    pace.members[member].served = pace.served();
+                    pace.members[member].served = batch.served;
                 }
                 pace.ticked(10, Time::ZERO);
             }
@@ -116,6 +116,36 @@ fn nothing_is_unaccounted_for() {
             assert_eq!(got[member] + skipped[member], pace.members[member].served);
         }
     }
+}
+
+/// Large values do not make a frame that no outbox holds; what does not fit comes with the next one.
+#[test]
+fn a_frame_is_bounded_and_the_rest_is_still_owed() {
+    let mut pace = Pace::new(0);
+    pace.join(1, ALL);
+    let draft = |n: u64| format!("{{\"n\":{n},\"x\":\"{}\"}}", "x".repeat(30_000));
+    let topic = TopicName::parse("c").unwrap();
+    for n in 1..=20 {
+        let data = Payload::Json(RawJson::parse(&draft(n)).unwrap());
+        let draft = Draft {
+            data: &data,
+            info: None,
+            tags: &Tags::new(),
+        };
+        let publication = Publication::new(&topic, None, Time::ZERO, &draft);
+        pace.publish(format!("k{}", n % 10).into(), &publication, 100);
+    }
+    let (mut from, mut got, mut skipped, mut frames) = (0, Vec::new(), 0, 0);
+    while let Some(batch) = pace.batch(from, Form::Json) {
+        assert!(batch.frame.payload().len() < 100_000);
+        let (numbers, left_out) = read(&batch);
+        got.extend(numbers);
+        skipped += left_out;
+        frames += 1;
+        from = batch.served;
+    }
+    assert_eq!(got, (11..=20).collect::<Vec<_>>());
+    assert_eq!((skipped, frames, from), (10, 4, 20));
 }
 
 #[test]

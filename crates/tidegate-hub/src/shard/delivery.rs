@@ -169,7 +169,8 @@ impl Shard {
             let Some(batch) = shared_batch(&mut made, &pace, member.served, form) else {
                 continue;
             };
-            pace.members[n].served = pace.served();
+            pace.members[n].served = batch.served;
+            owing |= pace.owes(&pace.members[n]);
             self.stats.deliveries += batch.publications;
             self.stats.skipped += batch.skipped;
             self.push(peer, &batch.frame, out);
