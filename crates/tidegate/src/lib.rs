@@ -118,8 +118,11 @@ pub use message::{Message, Text};
 pub use random::OsRandom;
 #[cfg(feature = "tokio")]
 pub use reconnect::Reconnect;
+#[cfg(any(feature = "engine", feature = "tls"))]
+pub use rustls;
 #[cfg(feature = "tokio")]
 pub use server::{AcceptError, Acceptor, accept};
+pub use tidegate_proto;
 #[doc(inline)]
 pub use tidegate_proto::{
     Accept, CloseCode, Closed, Config, Encoded, EndpointConfig, Handler, HeadLimits, Incoming,
@@ -128,6 +131,3 @@ pub use tidegate_proto::{
 };
 #[cfg(feature = "tokio")]
 pub use websocket::{PingError, Receiver, Sender, TrySendError, WebSocket};
-#[cfg(any(feature = "engine", feature = "tls"))]
-pub use rustls;
-pub use tidegate_proto;

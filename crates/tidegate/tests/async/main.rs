@@ -2,8 +2,8 @@
 
 mod cancel;
 mod client;
-mod drain;
 mod common;
+mod drain;
 mod handshake;
 mod http2;
 mod net;
