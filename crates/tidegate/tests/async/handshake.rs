@@ -127,6 +127,60 @@ async fn a_rejection_of_the_programs_own_reaches_the_client_whole() {
     assert_eq!(refused.body, b"come back in a minute\n");
 }
 
+#[tokio::test]
+async fn an_answer_carries_fields_and_a_subprotocol_of_the_programs_own_choice() {
+    let (here, there) = duplex(4 << 10);
+    let acceptor = Acceptor::new().subprotocols(["v2", "v1"]);
+    let serve = async {
+        let opening = acceptor.receive(there).await.unwrap();
+        assert_eq!(opening.subprotocol(), Some("v2"));
+        let opening = opening
+            .choose(Some("v1"))
+            .header("Set-Cookie", "a=b")
+            .unwrap();
+        opening.accept().await.unwrap()
+    };
+    let client = Client::new().subprotocols(["v1", "v2"]);
+    let (server, connected) = join(serve, client.connect_over(here, URL)).await;
+    assert_eq!(connected.unwrap().subprotocol(), Some("v1"));
+    assert_eq!(server.subprotocol(), Some("v1"));
+}
+
+#[tokio::test]
+async fn a_field_that_cannot_be_sent_is_refused_before_the_answer() {
+    for (name, value) in [
+        ("Sec-WebSocket-Accept", "x"),
+        ("X-A", "a\r\nX-B: b"),
+        ("a b", "c"),
+    ] {
+        let (here, there) = duplex(4 << 10);
+        let serve = async {
+            let opening = Acceptor::new().receive(there).await.unwrap();
+            opening.header(name, value).unwrap_err()
+        };
+        let client = Client::new();
+        let (error, connected) = join(serve, client.connect_over(here, URL)).await;
+        assert_eq!(error.name, name);
+        assert!(connected.is_err(), "the transport went with the opening");
+    }
+}
+
+#[tokio::test]
+async fn a_client_without_a_subprotocol_that_is_needed_is_told_which_there_are() {
+    let acceptor = Acceptor::new()
+        .subprotocols(["v2", "v1"])
+        .require_subprotocol();
+    let (here, there) = duplex(4 << 10);
+    let client = Client::new().subprotocols(["v3"]);
+    let (connected, accepted) = join(client.connect_over(here, URL), acceptor.accept(there)).await;
+    assert!(matches!(accepted, Err(AcceptError::Refused(refusal)) if refusal.status == 400));
+    let refused = refused(connected.unwrap_err());
+    assert_eq!(
+        refused.body,
+        b"offer a subprotocol that is spoken here: v2, v1\n"
+    );
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_is_no_handshake_gets_its_answer() {
     let rows: &[(&[u8], &str)] = &[
