@@ -28,12 +28,12 @@ use std::io;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
-use upstream::Feed;
 use tidegate::engine::{Adopter, PlainHttp};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::debug;
+use upstream::Feed;
 
 /// Where workers leave connections that speak ordinary HTTP.
 #[derive(Clone)]

@@ -1,10 +1,10 @@
 //! Each command: what it gives, and what it is refused for.
 
-use tidegate_sim::net::Net;
 use crate::on_1_and_4_workers;
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
 use tidegate_hub::{HubConfig, HubLimits, Page};
+use tidegate_sim::net::Net;
 
 on_1_and_4_workers!(
     connect_tells_who_and_where,

@@ -1,6 +1,5 @@
 //! What the control plane orders, asks and changes.
 
-use tidegate_sim::net::Net;
 use crate::on_1_and_4_workers;
 use serde_json::json;
 use std::sync::Arc;
@@ -9,6 +8,7 @@ use tidegate_hub::{
     Disconnect, HubConfig, HubError, JoinLeave, Namespace, Outgoing, Payload, PresenceBy, Rate,
     RawJson, RecoveryMode, ServerSubscribe, Target, TokenKeys,
 };
+use tidegate_sim::net::Net;
 
 on_1_and_4_workers!(
     a_publication_may_have_tags_and_be_said_once,

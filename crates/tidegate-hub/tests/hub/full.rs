@@ -1,10 +1,10 @@
 //! When something is full: a client's outbox, a worker's mailbox. Nothing is lost in silence.
 
-use tidegate_sim::net::Net;
 use crate::on_1_and_4_workers;
 use serde_json::{Value, json};
 use std::time::Duration;
 use tidegate_hub::{HubConfig, HubLimits};
+use tidegate_sim::net::Net;
 
 on_1_and_4_workers!(
     a_slow_consumer_is_closed_with_3008,

@@ -1,9 +1,9 @@
 //! Deadlines: connecting, pings and pongs, and the server's end.
 
-use tidegate_sim::net::Net;
 use crate::on_1_and_4_workers;
 use serde_json::json;
 use std::time::Duration;
+use tidegate_sim::net::Net;
 
 on_1_and_4_workers!(
     who_does_not_connect_is_stale,

@@ -1,8 +1,8 @@
 //! Who is there, and who is told of it.
 
-use tidegate_sim::net::Net;
 use crate::on_1_and_4_workers;
 use serde_json::json;
+use tidegate_sim::net::Net;
 
 on_1_and_4_workers!(
     presence_lists_and_counts_clients,

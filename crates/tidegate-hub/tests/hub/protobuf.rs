@@ -1,10 +1,10 @@
 //! The protobuf spelling at the socket, beside JSON: both see the same channel. The octets are written and
 //! read here by hand, from the protocol's field numbers.
 
-use tidegate_sim::net::Net;
 use crate::on_1_and_4_workers;
 use serde_json::json;
 use tidegate_hub::{HubConfig, Namespace};
+use tidegate_sim::net::Net;
 
 on_1_and_4_workers!(
     both_spellings_meet_in_one_channel,

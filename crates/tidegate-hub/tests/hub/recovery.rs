@@ -1,9 +1,9 @@
 //! Coming back: what was missed is sent, or it is said that it cannot be.
 
-use tidegate_sim::net::Net;
 use crate::on_1_and_4_workers;
 use serde_json::{Value, json};
 use std::time::Duration;
+use tidegate_sim::net::Net;
 
 on_1_and_4_workers!(
     what_was_missed_is_sent_in_order,
