@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn every_target_has_seeds() {
         for target in TARGETS {
-            assert!(of(target.name).len() >= 14, "{}", target.name);
+            assert!(of(target.name).len() >= 8, "{}", target.name);
         }
     }
 }
