@@ -357,7 +357,8 @@ mod tests {
             ..TARGET
         };
         let to = |path| Target { path, ..TARGET };
-        let rows: &[(Target<'_>, &[(&str, &[u8])], u16)] = &[
+        type Fields = &'static [(&'static str, &'static [u8])];
+        let rows: &[(Target<'_>, Fields, u16)] = &[
             (http("ftp"), &[VERSION], 400),
             (at(""), &[VERSION], 400),
             (at("a b"), &[VERSION], 400),
