@@ -26,8 +26,13 @@ impl Count {
     /// failed, or from whose output no test can be counted, is one failure.
     pub(crate) fn read(finished: &Finished) -> Self {
         let mut count = Self::default();
-        for line in finished.output.lines() {
-            count.add_line(&plain(line));
+        let lines: Vec<String> = finished.output.lines().map(plain).collect();
+        // nextest shows what a failed test printed, the harness's own total included: that was counted already.
+        let nextest = lines.iter().any(|line| line.trim().starts_with(NEXTEST));
+        for line in &lines {
+            if !(nextest && line.trim().starts_with(HARNESS)) {
+                count.add_line(line);
+            }
         }
         if (!finished.ok || count.passed == 0) && count.failed == 0 {
             count.failed = 1;
@@ -37,7 +42,7 @@ impl Count {
 
     fn add_line(&mut self, line: &str) {
         let line = line.trim();
-        if line.starts_with("Summary [") || line.starts_with("test result:") {
+        if line.starts_with(NEXTEST) || line.starts_with(HARNESS) {
             self.passed += before(line, " passed");
             self.failed += before(line, " failed") + before(line, " timed out");
         } else if let Some(n) = line
@@ -205,6 +210,10 @@ fn plain(line: &str) -> String {
     text
 }
 
+/// How nextest's total begins, and that of the harness of each test program.
+const NEXTEST: &str = "Summary [";
+const HARNESS: &str = "test result:";
+
 /// What node's runner calls tests that did not pass; one that was skipped or cancelled proves nothing.
 const NODE_BAD: [&str; 8] = [
     "ℹ fail ",
@@ -244,6 +253,12 @@ mod tests {
                 false,
                 "     Summary [   0.2s] 12 tests run: 9 passed (1 slow), 2 failed, 1 timed out, 0 skipped",
                 (9, 3),
+            ),
+            (
+                "nextest, with what a failed test printed",
+                false,
+                "    test result: FAILED. 0 passed; 1 failed;\n  Summary [ 0.2s] 3 tests run: 2 passed, 1 failed",
+                (2, 1),
             ),
             (
                 "coloured",
