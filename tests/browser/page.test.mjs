@@ -124,7 +124,7 @@ test('the other player\'s boat moves, in the picture too', async (t) => {
     return boat && { x: boat.x, y: boat.y, hue: boat.hue };
   }, id);
   const from = await until('Ada\'s boat in Bob\'s window', seen, (boat) => boat?.hue === 30);
-  assert.equal(await bob.get('players').textContent().then(Number), 2);
+  await until('two players to be counted', () => bob.get('players').textContent().then(Number), (n) => n === 2);
   await until('the boat to be drawn', () => boatPixels(bob, from, 30), (n) => n > 30);
 
   // She steers to the far side of where she lies, by the pointer, as people do.

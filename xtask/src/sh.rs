@@ -26,18 +26,19 @@ pub(crate) fn quiet(command: &mut Command) -> Result<Finished> {
     run(command, false)
 }
 
-/// Runs a program in silence; its output is the error when it fails.
+/// Runs a program in silence and gives what it wrote to its standard output; when it fails, all it wrote is the error.
 pub(crate) fn must(command: &mut Command) -> Result<String> {
-    let finished = quiet(command)?;
-    if finished.ok {
-        return Ok(finished.output);
+    // Apart, since cargo also tells of downloads while it prints what was asked for.
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| format!("can't start `{}`: {error}", line(command)))?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    if output.status.success() {
+        return Ok(said);
     }
-    Err(format!(
-        "`{}` failed:\n{}",
-        line(command),
-        tail(&finished.output, 40)
-    )
-    .into())
+    let all = said + &String::from_utf8_lossy(&output.stderr);
+    Err(format!("`{}` failed:\n{}", line(command), tail(&all, 40)).into())
 }
 
 /// The last lines of a text.
@@ -92,4 +93,25 @@ fn line(command: &Command) -> String {
         command.get_program().to_string_lossy(),
         words.join(" ")
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::must;
+    use std::process::Command;
+
+    fn shell(script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    #[test]
+    fn remarks_are_no_part_of_an_answer_but_of_an_error() {
+        let answer = must(&mut shell("echo downloading >&2; echo {}")).expect("it succeeds");
+        assert_eq!(answer, "{}\n");
+        let error = must(&mut shell("echo half; echo why >&2; exit 3")).expect_err("it fails");
+        let text = error.to_string();
+        assert!(text.contains("half") && text.contains("why"), "{text}");
+    }
 }
