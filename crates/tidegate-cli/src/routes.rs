@@ -110,7 +110,7 @@ impl Routes {
             workers: u32::try_from(workers).unwrap_or(u32::MAX),
             leaving: Leaving::default(),
             echo: Echo::default(),
-            hub: Guard::new(Shard::new(config, worker, workers), rules.policy),
+            hub: Guard::new(Shard::new(config, worker, workers), rules.budget),
             rules,
             observer: dev.then(Observer::new),
         }
@@ -341,7 +341,7 @@ impl Handler for Routes {
             }
             (RoutesMail::Wire(_), None) => {}
             (RoutesMail::Rules(rules), _) => {
-                self.hub.set_policy(rules.policy);
+                self.hub.set_budget(rules.budget);
                 self.rules = rules;
             }
         }

@@ -15,7 +15,7 @@ use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tidegate_guard::{Policy, Rate};
+use tidegate_guard::{Budget, Rate};
 use tidegate_hub::HubConfig;
 use tidegate_proto::OriginPolicy;
 use tidegate_proto::handshake::Origin;
@@ -81,7 +81,7 @@ pub(crate) struct DoorRules {
     /// How many may come.
     pub(crate) admission: AdmissionLimits,
     /// How much each client may send.
-    pub(crate) policy: Policy,
+    pub(crate) budget: Budget,
     /// How clients leave when the server drains; of all workers together.
     pub(crate) pace: Pace,
 }
@@ -94,7 +94,7 @@ impl DoorRules {
             origins: OriginPolicy::SameOrigin,
             hosts,
             admission: AdmissionLimits::default(),
-            policy: Policy::default(),
+            budget: Budget::default(),
             pace: Pace {
                 window: Duration::ZERO,
                 per_second: 1_000,
@@ -183,7 +183,7 @@ impl Live {
                         .handshakes
                         .map(|rate| (rate.per_second, rate.burst)),
                 },
-                policy: policy(config)?,
+                budget: budget(config)?,
                 pace: Pace {
                     window: file.drain.window.0.min(drain / 2),
                     per_second: file.drain.per_second,
@@ -317,7 +317,7 @@ fn drain(args: &ServeArgs, config: &Config) -> Duration {
         .unwrap_or(Duration::from_secs(30))
 }
 
-fn policy(config: &Config) -> Result<Policy, Failure> {
+fn budget(config: &Config) -> Result<Budget, Failure> {
     let limits = &config.file.limits;
     let rate = |keys: [&str; 2], per_second: usize, burst: usize| {
         let within = |key: &str, n: usize| {
@@ -328,7 +328,7 @@ fn policy(config: &Config) -> Result<Policy, Failure> {
         let key = keys[usize::from(per_second > 0)];
         Rate::new(per_second, burst).map_err(|why| config.fault(&["limits", key], why))
     };
-    Ok(Policy {
+    Ok(Budget {
         messages: rate(
             ["messages_per_second", "messages_burst"],
             limits.messages_per_second,

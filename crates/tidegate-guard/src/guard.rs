@@ -5,29 +5,29 @@ use tidegate_proto::{
     CloseCode, Closed, Handler, Incoming, Opening, Outboxes, Part, PeerId, Request, TimerId, Wire,
 };
 
-/// What a peer may do. A value of it is valid: its parts cannot be made otherwise.
-#[derive(Clone, Copy, Debug)]
-pub struct Policy {
+/// What a peer may send. A value of it is valid: its parts cannot be made otherwise.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Budget {
     /// Messages a peer may send; beyond it we close with 1008. Default: 1,000 a second, 2,000 at once.
     pub messages: Rate,
     /// Payload bytes a peer may send; beyond it we close with 1008. Default: 8 MiB a second, 16 MiB at once.
     pub bytes: Rate,
 }
 
-impl Default for Policy {
-    fn default() -> Policy {
+impl Default for Budget {
+    fn default() -> Budget {
         let rate = |per_second, burst| Rate::new(per_second, burst).expect("neither is 0");
-        Policy {
+        Budget {
             messages: rate(1_000, 2_000),
             bytes: rate(8 << 20, 16 << 20),
         }
     }
 }
 
-/// `H` behind a [`Policy`].
+/// `H` behind a [`Budget`] for each peer.
 pub struct Guard<H> {
     inner: H,
-    policy: Policy,
+    budget: Budget,
     /// By the peer's slot; taken anew when a peer opens.
     meters: Vec<Meters>,
 }
@@ -40,17 +40,17 @@ struct Meters {
 
 impl<H> Guard<H> {
     /// Guards `inner`.
-    pub fn new(inner: H, policy: Policy) -> Guard<H> {
+    pub fn new(inner: H, budget: Budget) -> Guard<H> {
         Guard {
             inner,
-            policy,
+            budget,
             meters: Vec::new(),
         }
     }
 
-    /// Puts another policy in force. What peers have used of the old one counts on.
-    pub fn set_policy(&mut self, policy: Policy) {
-        self.policy = policy;
+    /// Puts another budget in force. What peers have used of the old one counts on.
+    pub fn set_budget(&mut self, budget: Budget) {
+        self.budget = budget;
     }
 
     /// The guarded handler.
@@ -74,13 +74,13 @@ impl<H> Guard<H> {
         bytes: usize,
         out: &mut Outboxes<'_, M>,
     ) -> bool {
-        let (now, policy) = (out.now(), self.policy);
+        let (now, budget) = (out.now(), self.budget);
         let meters = self.meters(peer);
-        if !meters.messages.take(policy.messages, messages, now) {
+        if !meters.messages.take(budget.messages, messages, now) {
             out.close(peer, CloseCode::POLICY, "too many messages");
             return false;
         }
-        if !meters.bytes.take(policy.bytes, bytes as u64, now) {
+        if !meters.bytes.take(budget.bytes, bytes as u64, now) {
             out.close(peer, CloseCode::POLICY, "too many bytes");
             return false;
         }

@@ -3,22 +3,24 @@
 //! ```text
 //!   Endpoint ──► Guard<H> ──► H          a message that the guard refuses never reaches H,
 //!                  │                     and after a close verdict nothing more of that peer does
-//!                  └─ Policy
+//!                  └─ Policy               parsed once: valid, or refused with line and column
 //! ```
 //!
-//! This first floor has one inspection, the message budget. It is built as the rest will be: a policy
-//! that is valid once it exists, inspections that see whole messages, time passed in.
+//! Time, bytes and chance are passed in; nothing here reads a clock, a socket or a file.
 //!
 //! ```
-//! use tidegate_guard::{Guard, Policy, Rate};
+//! use tidegate_guard::{Budget, Guard, Rate};
 //!
-//! let policy = Policy { messages: Rate::new(100, 200).unwrap(), ..Policy::default() };
-//! let guard = Guard::new("your handler", policy);
+//! let budget = Budget { messages: Rate::new(100, 200).unwrap(), ..Budget::default() };
+//! let guard = Guard::new("your handler", budget);
 //! ```
 #![forbid(unsafe_code)]
 
 mod guard;
 mod inspect;
+pub mod policy;
+pub mod written;
 
-pub use guard::{Guard, Policy};
+pub use guard::{Budget, Guard};
 pub use inspect::rate::{BadRate, Rate};
+pub use policy::{Policy, Route};

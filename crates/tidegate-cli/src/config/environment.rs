@@ -1,9 +1,9 @@
 //! `TIDEGATE_TABLE__KEY` overrides a key of the file: secrets need not stand in it. It never reads the
 //! variables of the flags, which have a single underscore.
 
-use super::explain;
 use super::file::File;
 use crate::error::Failure;
+use tidegate_guard::written::explain;
 use toml::{Table, Value};
 
 /// Puts the overrides into the tables of `text`, which was parsed to `file` before.

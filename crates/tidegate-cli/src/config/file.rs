@@ -1,12 +1,12 @@
 //! The configuration file's tables and keys, as serde reads them; what they mean together is decided in
 //! `settings` and `config::hub`. A key that is not here is an error.
 
-use super::units::{Secret, Size, Span};
 use crate::cli::LogFormat;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::path::PathBuf;
+use tidegate_guard::written::{Secret, Size, Span};
 use tidegate_hub::{Delivery, HubConfig, HubLimits, Namespace};
 use tidegate_proto::Limits;
 

@@ -4,15 +4,13 @@
 mod environment;
 mod file;
 mod hub;
-mod place;
-mod suggest;
-mod units;
 
 pub(crate) use file::File;
-pub(crate) use units::Secret;
+pub(crate) use tidegate_guard::written::Secret;
 
 use crate::error::{Exit, Failure};
 use std::path::{Path, PathBuf};
+use tidegate_guard::written;
 
 /// A configuration that was read: the tables, and where they came from.
 #[derive(Clone, Debug, Default)]
@@ -70,7 +68,7 @@ impl Config {
         let found = self
             .source
             .as_ref()
-            .and_then(|source| Some((source, place::of_key(&source.text, key)?)));
+            .and_then(|source| Some((source, written::of_key(&source.text, key)?)));
         match found {
             Some((source, range)) => {
                 Failure::usage(source.place(range.start, &format!("{name}: {what}")))
@@ -109,7 +107,7 @@ impl Config {
 impl Source {
     /// `file:line:column: what`, the form that editors and terminals jump to.
     fn place(&self, at: usize, what: &str) -> String {
-        let (line, column) = place::line_and_column(&self.text, at);
+        let (line, column) = written::line_and_column(&self.text, at);
         format!("{}:{line}:{column}: {what}", self.path.display())
     }
 }
@@ -129,7 +127,7 @@ fn read(path: &Path) -> Result<Source, Failure> {
 
 fn parse(source: Option<&Source>, text: &str) -> Result<File, Failure> {
     toml::from_str(text).map_err(|error| {
-        let what = explain(&error);
+        let what = written::explain(&error);
         match source {
             Some(source) => {
                 let at = error.span().map_or(0, |span| span.start);
@@ -138,12 +136,6 @@ fn parse(source: Option<&Source>, text: &str) -> Result<File, Failure> {
             None => Failure::usage(format!("configuration: {what}")),
         }
     })
-}
-
-/// The parser's message on one line; a long list of what it expected becomes the nearest name.
-fn explain(error: &toml::de::Error) -> String {
-    let message: Vec<&str> = error.message().split_whitespace().collect();
-    suggest::shorten(&message.join(" "))
 }
 
 #[cfg(test)]

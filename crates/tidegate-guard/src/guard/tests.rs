@@ -79,9 +79,9 @@ struct World {
 }
 
 impl World {
-    fn new(policy: Policy) -> World {
+    fn new(budget: Budget) -> World {
         let now = Time::from_micros(1_000_000_000);
-        let guard = Guard::new(Count::default(), policy);
+        let guard = Guard::new(Count::default(), budget);
         let config = EndpointConfig::default();
         let endpoint = Endpoint::new(WorkerId(0), 1, config, Box::new(Zeros), now, guard);
         World { endpoint, now }
@@ -123,8 +123,8 @@ impl World {
     }
 }
 
-fn tight() -> Policy {
-    Policy {
+fn tight() -> Budget {
+    Budget {
         messages: Rate::new(10, 20).unwrap(),
         bytes: Rate::new(1_000, 2_000).unwrap(),
     }

@@ -34,6 +34,16 @@ impl Rate {
         Ok(Rate { per_second, burst })
     }
 
+    /// Units a second, for ever.
+    pub fn per_second(self) -> u32 {
+        self.per_second
+    }
+
+    /// Units at once.
+    pub fn burst(self) -> u32 {
+        self.burst
+    }
+
     /// Nanoseconds that one unit takes at the steady rate.
     fn unit(self) -> u64 {
         1_000_000_000 / u64::from(self.per_second)

@@ -7,29 +7,29 @@ use std::time::Duration;
 
 /// A duration: `"90s"`, `"1h30m"`, `"250ms"`, or a whole number of seconds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Span(pub(crate) Duration);
+pub struct Span(pub Duration);
 
 /// A size: `"64KiB"`, `"1MiB"`, `"500kB"`, or a whole number of bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Size(pub(crate) usize);
+pub struct Size(pub usize);
 
 /// Text that is never shown: not in logs, not in errors, not on the admin page.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Secret(String);
+pub struct Secret(String);
 
 impl Secret {
     /// A secret; blanks around it are not part of it.
-    pub(crate) fn new(text: &str) -> Secret {
+    pub fn new(text: &str) -> Secret {
         Secret(text.trim().to_owned())
     }
 
     /// The text itself.
-    pub(crate) fn reveal(&self) -> &str {
+    pub fn reveal(&self) -> &str {
         &self.0
     }
 
     /// Compares in a time that does not tell how much of `other` was right.
-    pub(crate) fn is(&self, other: &str) -> bool {
+    pub fn is(&self, other: &str) -> bool {
         let (ours, theirs) = (self.0.as_bytes(), other.as_bytes());
         if ours.len() != theirs.len() {
             return false;

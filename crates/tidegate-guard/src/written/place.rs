@@ -4,7 +4,7 @@ use std::ops::Range;
 use toml::de::{DeTable, DeValue};
 
 /// Line and column of an octet, both from 1; columns count characters.
-pub(super) fn line_and_column(text: &str, at: usize) -> (usize, usize) {
+pub fn line_and_column(text: &str, at: usize) -> (usize, usize) {
     let mut at = at.min(text.len());
     while !text.is_char_boundary(at) {
         at -= 1;
@@ -16,7 +16,7 @@ pub(super) fn line_and_column(text: &str, at: usize) -> (usize, usize) {
 }
 
 /// Where the value of a key stands; `None` if the text has no such key.
-pub(super) fn of_key(text: &str, path: &[&str]) -> Option<Range<usize>> {
+pub fn of_key(text: &str, path: &[&str]) -> Option<Range<usize>> {
     let parsed = DeTable::parse(text).ok()?;
     let mut table = parsed.get_ref();
     let (last, parents) = path.split_last()?;

@@ -1,0 +1,429 @@
+//! What a policy may say, where its faults are shown, and which route a request gets.
+
+use super::*;
+use crate::written::Secret;
+
+const EXAMPLE: &str = include_str!("../../../../guard.example.toml");
+
+/// The example's lines, those behind `#` uncommented, and those behind `## ` if asked for.
+fn example(with_examples: bool) -> String {
+    let lines = EXAMPLE.lines().map(|line| match line.strip_prefix("## ") {
+        Some(line) if with_examples => line,
+        Some(_) => "",
+        None => match line.strip_prefix('#') {
+            Some(line) if line.starts_with(|c: char| c.is_ascii_lowercase()) => line,
+            _ => line,
+        },
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn fault(text: &str) -> String {
+    Policy::parse(text).expect_err(text).to_string()
+}
+
+#[test]
+fn the_example_shows_the_defaults() {
+    assert_eq!(
+        Policy::parse(EXAMPLE),
+        Ok(Policy::default()),
+        "as it stands"
+    );
+    let text = example(false);
+    assert!(
+        text.lines().filter(|line| line.contains(" = ")).count() > 30,
+        "{text}"
+    );
+    assert_eq!(Policy::parse(&text), Ok(Policy::default()), "uncommented");
+}
+
+#[test]
+fn the_examples_in_the_example_are_a_policy() {
+    let policy = Policy::parse(&example(true)).map_err(|fault| fault.to_string());
+    let policy = policy.expect("a policy");
+    assert_eq!((policy.issuers.len(), policy.routes().len()), (1, 1));
+    let route = &policy.routes()[0];
+    assert_eq!(
+        route.rules.mode(Rule::Sqli),
+        Mode::Block,
+        "the route's mode is for all rules"
+    );
+    assert_eq!(route.limits.protocol.max_message_size, 16 << 10);
+    assert_eq!(route.auth.as_ref().map(|auth| auth.roles.len()), Some(1));
+    assert_eq!(
+        route.fail.content,
+        FailMode::Open,
+        "what is said counts more than the mode"
+    );
+}
+
+#[test]
+fn the_defaults_protect() {
+    let policy = Policy::default();
+    assert_eq!((policy.routes().len(), policy.allow_plain), (1, false));
+    let route = &policy.routes()[0];
+    assert_eq!(route.origins, Origins::default());
+    assert!(route.origins.same_origin && route.origins.listed.is_empty());
+    assert_eq!(route.compression, Compression::Declined);
+    assert_eq!(route.limits.protocol, Limits::hub());
+    assert_eq!(
+        (route.limits.frame_size, route.limits.empty_fragments),
+        (64 << 10, 16)
+    );
+    assert_eq!(route.budget, Budget::default());
+    for rule in Rule::ALL {
+        assert_eq!(route.rules.mode(*rule), Mode::Monitor, "{rule}");
+    }
+    assert_eq!(route.fail.content, FailMode::Open);
+    assert_eq!(route.fail.credentials, FailMode::Closed);
+    let strict = Policy::parse("[rules]\nsqli = \"block\"\n").expect("a policy");
+    let fail = strict.routes()[0].fail;
+    assert_eq!(
+        (fail.content, fail.audit),
+        (FailMode::Closed, FailMode::Closed)
+    );
+}
+
+#[test]
+fn faults_have_their_place_and_say_what_to_write() {
+    let issuer = "[[issuers]]\nissuer = \"i\"\naudience = \"a\"\nalgorithms = [\"ES256\"]\njwks_url = \"https://i/\"\n";
+    let rows = [
+        ("[server\n", "1:8: "),
+        ("[sever]\n", "1:2: unknown key sever; did you mean server?"),
+        ("x = 1\n", "1:1: unknown key x; there are"),
+        (
+            "[limits]\nmessage_sise = 1\n",
+            "2:1: unknown key message_sise; did you mean message_size?",
+        ),
+        (
+            "[limits]\nmessage_size = \"64kib\"\n",
+            "2:16: \"64kib\" is no size; write",
+        ),
+        (
+            "[limits]\nmessage_size = 0\n",
+            "1:1: message_size and frame_size must be at least 1",
+        ),
+        (
+            "[limits]\nmessage_size = \"1GiB\"\n",
+            "1:1: message_size is at most 64MiB",
+        ),
+        (
+            "[limits]\nmessage_size = 10\nframe_size = 11\n",
+            "1:1: frame_size must not be larger",
+        ),
+        ("[limits]\nfragments = 0\n", "2:13: "),
+        (
+            "[limits]\noutbox = 1\n",
+            "1:1: outbox must be at least 16KiB",
+        ),
+        (
+            "[limits]\nidle = \"10 minutes\"\n",
+            "2:8: \"10 minutes\" is no duration; write",
+        ),
+        (
+            "[rates]\nmessages = { per_second = 0, burst = 1 }\n",
+            "2:12: a rate and its burst are at least 1",
+        ),
+        (
+            "[rates]\nmessages = { per_second = 1 }\n",
+            "2:12: missing field `burst`",
+        ),
+        (
+            "[rates]\nbytes = { per_second = \"9GiB\", burst = 1 }\n",
+            "2:9: a rate and its burst",
+        ),
+        (
+            "[rules]\nsqly = \"block\"\n",
+            "2:1: unknown key sqly; did you mean sqli?",
+        ),
+        ("[rules]\nsqli = \"deny\"\n", "2:8: unknown variant `deny`"),
+        (
+            "[rules]\nbudget = -1\n",
+            "2:10: a duration must not be negative",
+        ),
+        (
+            "[origins]\nallow = [\"https://app.example/\"]\n",
+            "2:9: \"https://app.example/\": an origin is",
+        ),
+        (
+            "[origins]\nallow = [\"https://ok\", \"null\"]\n",
+            "2:9: \"null\": an origin is",
+        ),
+        (
+            "[origins]\nallow = [\"wss://app.example\"]\n",
+            "2:9: \"wss://app.example\": a web page's origin",
+        ),
+        ("[origins]\nallow = [\"*\"]\n", "2:9: \"*\": an origin is"),
+        (
+            "[origins]\nmissing = \"perhaps\"\n",
+            "2:11: unknown variant `perhaps`",
+        ),
+        (
+            "[subprotocols]\nallow = [\"a b\"]\n",
+            "2:9: \"a b\" is no token",
+        ),
+        (
+            "[subprotocols]\nrequired = true\n",
+            "1:1: required needs allow",
+        ),
+        (
+            "[compression]\ndeflate = \"maybe\"\n",
+            "2:11: unknown variant `maybe`",
+        ),
+        (
+            "[server]\nhosts = [\"a:80\"]\n",
+            "2:9: \"a:80\" is no host name",
+        ),
+        (
+            "[server]\nhosts = [\"a:443\"]\n",
+            "2:9: \"a:443\" is no host name",
+        ),
+        (
+            "[server]\nhosts = [\"https://a\"]\n",
+            "2:9: \"https://a\" is no host name",
+        ),
+        (
+            "[server]\nhosts = [\"u@a\"]\n",
+            "2:9: \"u@a\" is no host name",
+        ),
+        (
+            "[server]\ntrusted_proxies = [\"192.0.2.0/33\"]\n",
+            "2:19: \"192.0.2.0/33\" is no network",
+        ),
+        ("[connections]\nper_ip = 0\n", "2:10: "),
+        ("[auth]\n", "1:1: auth needs an issuer"),
+        (
+            &format!("{issuer}[auth]\nsources = []\n"),
+            "6:1: sources must name at least one",
+        ),
+        (
+            &format!("{issuer}[auth]\nsources = [\"query\"]\n"),
+            "7:12: unknown variant `query`",
+        ),
+        (
+            &format!("{issuer}[auth]\nend_code = 1000\n"),
+            "7:12: 1000 cannot stand here",
+        ),
+        (
+            &format!("{issuer}[auth]\ncookie = \"a b\"\n"),
+            "7:10: \"a b\" is no token",
+        ),
+        (
+            &format!("{issuer}hmac_secret = \"s\"\n"),
+            "4:14: a secret and public keys need an issuer of their own",
+        ),
+        (
+            "[[issuers]]\nissuer = \"i\"\naudience = \"a\"\nalgorithms = [\"HS256\"]\n",
+            "4:14: an issuer needs keys",
+        ),
+        (
+            "[[issuers]]\nissuer = \"i\"\naudience = \"a\"\nalgorithms = [\"none\"]\n",
+            "4:15: unknown variant `none`",
+        ),
+        (
+            "[[issuers]]\nissuer = \"i\"\naudience = \"a\"\nalgorithms = [\"HS256\", \"RS256\"]\njwks_url = \"https://i/\"\n",
+            "4:14: public keys never go with HS256",
+        ),
+        (
+            "[[issuers]]\nissuer = \"i\"\naudience = \"a\"\nalgorithms = [\"RS256\"]\nhmac_secret = \"s\"\n",
+            "4:14: a shared secret goes with HS256",
+        ),
+        (
+            "[[issuers]]\nissuer = \"i\"\naudience = \"a\"\nalgorithms = []\nhmac_secret = \"s\"\n",
+            "4:14: algorithms must name at least one",
+        ),
+        (
+            "[[issuers]]\nissuer = \"\"\naudience = \"a\"\nalgorithms = [\"HS256\"]\nhmac_secret = \"s\"\n",
+            "2:10: this must not be empty",
+        ),
+        (
+            "[[issuers]]\nissuer = \"i\"\naudience = \"a\"\nalgorithms = [\"HS256\"]\nhmac_secret = \"\"\n",
+            "5:15: a secret must not be empty",
+        ),
+        (
+            "[[issuers]]\nissuer = \"i\"\n",
+            "1:1: missing field `audience`",
+        ),
+        (
+            "[[routes]]\nname = \"a\"\n",
+            "1:1: a route needs path = \"/...\"",
+        ),
+        (
+            "[[routes]]\npath = \"/a\"\nprefix = \"/b\"\n",
+            "3:10: a route has path (exactly this one) or prefix",
+        ),
+        (
+            "[[routes]]\npath = \"chat\"\n",
+            "2:8: \"chat\": the path must begin with '/'",
+        ),
+        (
+            "[[routes]]\npath = \"/a/../b\"\n",
+            "2:8: \"/a/../b\": the path holds a dot segment",
+        ),
+        (
+            "[[routes]]\nname = \"a b\"\npath = \"/a\"\n",
+            "2:8: a route's name is",
+        ),
+        (
+            "[[routes]]\npath = \"/a\"\n[[routes]]\npath = \"/a\"\n",
+            "4:8: the route /a takes this path already",
+        ),
+        (
+            "[[routes]]\npath = \"/a\"\n[[routes]]\nname = \"/a\"\npath = \"/b\"\n",
+            "4:8: there are two routes called /a",
+        ),
+        (
+            "[[routes]]\npath = \"/a\"\nhosts = [\"*\"]\n",
+            "3:10: leave hosts out",
+        ),
+        (
+            "[[routes]]\npath = \"/a\"\n[routes.limits]\nmessage_size = 0\n",
+            "3:1: message_size and frame_size",
+        ),
+        (
+            "[[routes]]\npath = \"/a\"\nlimits.fragment = 1\n",
+            "3:8: unknown key fragment; did you mean fragments?",
+        ),
+    ];
+    let wrong: Vec<String> = rows
+        .iter()
+        .filter_map(|(text, expected)| {
+            let said = fault(text);
+            let fine = said.starts_with(expected) && !said.contains('\n');
+            (!fine).then(|| format!("{text:?}\n said {said}\n not  {expected}"))
+        })
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_route_says_only_what_differs() {
+    let policy = Policy::parse(
+        "[limits]\nmessage_size = 1000\nfragments = 7\n[rules]\nmode = \"off\"\nsqli = \"block\"\nbudget = \"5ms\"\n\
+         [origins]\nallow = [\"https://a.example\"]\nnull = \"allow\"\n\
+         [[routes]]\nname = \"own\"\npath = \"/own\"\nlimits.message_size = 500\norigins.allow = []\nrules.mode = \"monitor\"\nrules.xss = \"block\"\n\
+         [[routes]]\nname = \"plain\"\npath = \"/plain\"\n",
+    )
+    .expect("a policy");
+    let own = policy.route("localhost", "/own").expect("there").route;
+    let plain = policy.route("localhost", "/plain").expect("there").route;
+    let sizes = |route: &Route| {
+        (
+            route.limits.protocol.max_message_size,
+            route.limits.frame_size,
+            route.limits.protocol.max_fragments,
+        )
+    };
+    assert_eq!(sizes(own), (500, 500, 7));
+    assert_eq!(sizes(plain), (1_000, 1_000, 7));
+    let modes =
+        |route: &Route| [Rule::Sqli, Rule::Xss, Rule::Json].map(|rule| route.rules.mode(rule));
+    assert_eq!(modes(own), [Mode::Monitor, Mode::Block, Mode::Monitor]);
+    assert_eq!(modes(plain), [Mode::Block, Mode::Off, Mode::Off]);
+    assert_eq!(own.rules.budget, Duration::from_millis(5));
+    assert_eq!(
+        (own.origins.listed.len(), plain.origins.listed.len()),
+        (0, 1)
+    );
+    assert_eq!(
+        (own.origins.null, plain.origins.null),
+        (Word::Allow, Word::Allow)
+    );
+}
+
+#[test]
+fn requests_get_the_most_telling_route_or_none() {
+    let policy = Policy::parse("[server]\nhosts = [\"API.example\", \"2001:db8::1\"]\n");
+    assert_eq!(
+        policy.map_err(|fault| fault.line).err(),
+        Some(2),
+        "IPv6 needs its brackets"
+    );
+    let policy = Policy::parse(
+        "[server]\nhosts = [\"API.example\", \"[2001:DB8::1]\"]\n\
+         [[routes]]\nname = \"all\"\nprefix = \"/\"\n\
+         [[routes]]\nname = \"chat\"\nprefix = \"/chat\"\n\
+         [[routes]]\nname = \"room\"\nprefix = \"/chat/room\"\n\
+         [[routes]]\nname = \"one\"\npath = \"/chat/room\"\n\
+         [[routes]]\nname = \"admin\"\nprefix = \"/\"\nhosts = [\"admin.example\"]\n",
+    )
+    .expect("a policy");
+    let rows = [
+        ("api.example", "/", "all"),
+        ("api.example.", "/x/y", "all"),
+        ("api.example", "/chatter", "all"),
+        ("api.example", "/chat", "chat"),
+        ("api.example", "/chat/", "chat"),
+        ("api.example", "/chat/rooms", "chat"),
+        ("api.example", "/chat/room", "one"),
+        ("api.example", "/%63hat/roo%6D", "one"),
+        ("api.example", "/chat/room/1", "room"),
+        ("admin.example", "/chat/room", "admin"),
+        ("localhost", "/chat", "chat"),
+        ("127.0.0.1", "/chat", "chat"),
+        ("[::1]", "/chat", "chat"),
+        ("[2001:db8::1]", "/chat", "chat"),
+    ];
+    for (host, path, name) in rows {
+        let found = policy
+            .route(host, path)
+            .unwrap_or_else(|why| panic!("{host}{path}: {why:?}"));
+        assert_eq!(&*found.route.name, name, "{host}{path}");
+    }
+    for host in [
+        "evil.example",
+        "api.example.evil.example",
+        "128.0.0.1",
+        "127.1",
+        "xapi.example",
+        "",
+        "admin.example.x",
+    ] {
+        assert_eq!(policy.route(host, "/").err(), Some(NoRoute::Host), "{host}");
+    }
+    for path in [
+        "/chat/%2e%2e/admin",
+        "/chat;x",
+        "/a%2fb",
+        "/a\\b",
+        "/a%00",
+        "/..",
+        "//chat",
+        "/chat%23",
+    ] {
+        let why = policy.route("api.example", path).expect_err(path);
+        assert!(matches!(why, NoRoute::Confusing(_)), "{path} {why:?}");
+        assert_eq!(why.rejection().status, 400);
+    }
+    assert_eq!(NoRoute::Host.rejection().status, 421);
+}
+
+#[test]
+fn with_routes_other_paths_are_not_there_and_without_hosts_only_loopback_is() {
+    let policy = Policy::parse("[[routes]]\npath = \"/chat\"\n").expect("a policy");
+    assert_eq!(
+        policy.route("localhost", "/other").err(),
+        Some(NoRoute::Path)
+    );
+    assert_eq!(
+        policy.route("localhost", "/chat/").err(),
+        Some(NoRoute::Path)
+    );
+    assert_eq!(
+        policy.route("api.example", "/chat").err(),
+        Some(NoRoute::Host)
+    );
+    let open = Policy::parse("[server]\nhosts = [\"*\"]\n").expect("a policy");
+    assert!(open.route("api.example", "/chat").is_ok());
+}
+
+#[test]
+fn secrets_do_not_show() {
+    let text = "[[issuers]]\nissuer = \"i\"\naudience = \"a\"\nalgorithms = [\"HS256\"]\nhmac_secret = \"hunter2\"\n";
+    let policy = Policy::parse(text).expect("a policy");
+    assert!(!format!("{policy:?}").contains("hunter2"));
+    assert_eq!(
+        policy.issuers[0].keys.hmac_secret,
+        Some(Secret::new("hunter2"))
+    );
+}
