@@ -310,6 +310,7 @@ impl Translated {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::handshake::origin::OriginPolicy;
     use crate::handshake::server::Response;
 
     const TARGET: Target<'_> = Target {
@@ -380,6 +381,14 @@ mod tests {
             let refusal = judged(target, fields).expect_err("it must be refused");
             assert_eq!(refusal.status, *status, "{target:?} {fields:?}");
         }
+    }
+
+    #[test]
+    fn a_foreign_origin_is_refused_as_over_http1() {
+        let origin = |origin| judged(&TARGET, &[VERSION, ("origin", origin)]).expect("it is good");
+        let same = OriginPolicy::SameOrigin;
+        assert!(same.allows(&origin(b"https://example.com")));
+        assert!(!same.allows(&origin(b"https://evil.example")));
     }
 
     #[test]

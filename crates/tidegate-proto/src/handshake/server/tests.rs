@@ -590,6 +590,7 @@ fn a_request_shows_its_parts() {
     assert_eq!(request.key(), b"dGhlIHNhbXBsZSBub25jZQ==");
     assert_eq!(request.headers().count(), 13);
     assert!(request.secure() && !upgrade("/").secure());
+    assert_eq!(upgrade("http://example.com?x=1").path(), "/");
 }
 
 #[test]
