@@ -16,6 +16,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod audit;
 mod guard;
 mod inspect;
 pub mod policy;

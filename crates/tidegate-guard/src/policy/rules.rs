@@ -16,6 +16,17 @@ pub enum Mode {
     Block,
 }
 
+impl Mode {
+    /// Its name in the policy, in audit and in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Mode::Off => "off",
+            Mode::Monitor => "monitor",
+            Mode::Block => "block",
+        }
+    }
+}
+
 macro_rules! rules {
     ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
         /// A content rule. Its name is the key in the policy and the label in audit and metrics.
