@@ -17,6 +17,9 @@
 #![forbid(unsafe_code)]
 
 pub mod audit;
+pub mod credential;
+pub mod crowd;
+pub mod door;
 mod guard;
 mod inspect;
 pub mod policy;
