@@ -1,5 +1,6 @@
 //! The command line as clap reads it; what its values mean together is decided in `settings`.
 
+use crate::bench::{BenchArgs, EXAMPLES as BENCH_EXAMPLES};
 use crate::connect::{ConnectArgs, EXAMPLES as CONNECT_EXAMPLES};
 use crate::error::{Exit, Failure};
 use clap::builder::NonEmptyStringValueParser;
@@ -28,6 +29,9 @@ pub(crate) enum Command {
     /// Connect to a WebSocket server, at a prompt or in a pipe
     #[command(after_help = CONNECT_EXAMPLES)]
     Connect(ConnectArgs),
+    /// Load a WebSocket server and measure what it does
+    #[command(after_help = BENCH_EXAMPLES, arg_required_else_help = true, disable_help_subcommand = true)]
+    Bench(BenchArgs),
 }
 
 /// What `tidegate serve` can be told.
@@ -201,6 +205,7 @@ fn one_line(message: &str) -> String {
 fn asked_for() -> &'static str {
     match std::env::args().nth(1).as_deref() {
         Some("connect") => "tidegate connect",
+        Some("bench") => "tidegate bench",
         _ => "tidegate serve",
     }
 }
@@ -216,6 +221,7 @@ Examples:
   tidegate serve               the demo page and the hub on http://127.0.0.1:8000/
   tidegate serve --dev-cert    the same over https and wss
   tidegate connect URL         a client, at a prompt or in a pipe
+  tidegate bench echo URL      how fast, how late and how dear an echo is
   tidegate serve --help        all options";
 
 const SERVE_EXAMPLES: &str = "\

@@ -5,6 +5,7 @@
 
 mod admission;
 mod assets;
+mod bench;
 mod cli;
 mod config;
 mod connect;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Serve(args) => serve::run(&args),
         Command::Connect(args) => connect::run(&args),
+        Command::Bench(args) => bench::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -54,6 +54,11 @@ impl Tls {
         }
     }
 
+    /// The settings for a transport that is driven by hand, over HTTP/1.1: what [`crate::Client`] would use.
+    pub fn client_config(&self) -> Arc<ClientConfig> {
+        self.config(Alpn::Http1)
+    }
+
     /// The settings to offer these with; what they said of ALPN themselves is replaced.
     pub(crate) fn config(&self, alpn: Alpn) -> Arc<ClientConfig> {
         let names: &[&[u8]] = match alpn {
