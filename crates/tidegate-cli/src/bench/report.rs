@@ -379,14 +379,13 @@ impl Report {
         if let Some(rate) = self.rate {
             let _ = write!(text, ", {} a second", grouped(rate));
         }
-        for word in [
+        let words = [
             self.dialect,
             self.deflate.map(|_| "deflate"),
             self.tls.then_some("TLS"),
-        ] {
-            if let Some(word) = word {
-                let _ = write!(text, ", {word}");
-            }
+        ];
+        for word in words.into_iter().flatten() {
+            let _ = write!(text, ", {word}");
         }
         text
     }
