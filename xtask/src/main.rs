@@ -10,6 +10,7 @@ mod builds;
 mod checks;
 mod cleanroom;
 mod conformance;
+mod crowd;
 mod deb;
 mod fuzz;
 mod idle;
@@ -37,6 +38,10 @@ usage: cargo xtask <job>
                           the Autobahn cases against `tidegate serve` and our client, judged strictly
   interop [--full]        other people's clients, Node and Python, ws and wss, 1 and 4 workers
   browser                 the page in a real Chromium
+  storm [--clients N] [--workers N] [--rounds N] [--record]
+                          10,000 raw clients cut at once and back at once, while publications go on
+  histories [--clients N] [--workers N] [--seconds N] [--seed N] [--record]
+                          what was acknowledged against what raw clients saw, over cuts, drains and restarts
   bench idle [--connections N] [--deflate] [--record]
                           memory of idle connections; with --deflate also of compressed ones, beside them
   bench async [--record]  echo servers on tokio beside the peers: idle memory, CPU time of a message
@@ -59,6 +64,8 @@ fn main() -> ExitCode {
         Some((&"conformance", rest)) => conformance::job(rest),
         Some((&"interop", rest)) => interop::job(rest),
         Some((&"browser", rest)) => browser::job(rest),
+        Some((&"storm", rest)) => crowd::storm(rest),
+        Some((&"histories", rest)) => crowd::histories(rest),
         Some((&"bench", ["async", rest @ ..])) => bench_async::job(rest),
         Some((&"bench", ["micro", rest @ ..])) => bench_micro::job(rest),
         Some((&"bench", rest)) => idle::job(rest),

@@ -7,8 +7,8 @@ use std::process::Command;
 use crate::sh::{self, Result};
 use crate::steps::{Count, Steps};
 use crate::{
-    browser, builds, checks, cleanroom, conformance, deb, interop, licences, server, specs, tidy,
-    tree,
+    browser, builds, checks, cleanroom, conformance, crowd, deb, interop, licences, server, specs,
+    tidy, tree,
 };
 
 /// `cargo xtask test [--full] [filter]`
@@ -68,6 +68,7 @@ fn live(steps: &mut Steps, full: bool) {
     conformance::steps(steps, &binary, full);
     interop::run(steps, &binary, full);
     browser::run(steps, &binary);
+    crowd::steps(steps, &binary, full);
     deb::step(steps, &binary);
 }
 

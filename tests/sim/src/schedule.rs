@@ -1,6 +1,7 @@
 //! Random schedules from a seed: publishers, subscribers that are cut and come back, peers that stop to read,
 //! mailboxes that fill. What was acknowledged is compared with what every subscriber saw.
 
+use crate::account::Account;
 use crate::follower::{Follower, Sampler};
 use crate::net::{Dice, Net};
 use serde_json::{Value, json};
@@ -182,7 +183,7 @@ impl World {
         follower.read(&mut self.net);
         if follower.is_idle() {
             follower.subscribe(&mut self.net);
-        } else if follower.subscribed && self.dice.below(4) == 0 {
+        } else if follower.account.subscribed && self.dice.below(4) == 0 {
             follower.resubscribe(&mut self.net);
         }
     }
@@ -274,10 +275,11 @@ impl World {
             }
         }
         for follower in &self.followers {
-            check_follower(follower, &taken[&follower.channel]);
-            self.tally.recoveries += follower.recoveries;
-            self.tally.gaps += follower.gaps;
-            self.tally.resyncs += follower.resyncs;
+            let account = &follower.account;
+            check_account(account, &taken[&account.channel]);
+            self.tally.recoveries += account.recoveries;
+            self.tally.gaps += account.gaps;
+            self.tally.resyncs += account.resyncs;
         }
         self.check_samplers();
         let left = self.net.total();
@@ -286,7 +288,7 @@ impl World {
             let followers = self
                 .followers
                 .iter()
-                .filter(|f| f.channel == channel)
+                .filter(|f| f.account.channel == channel)
                 .count();
             let samplers = self
                 .samplers
@@ -332,19 +334,19 @@ impl World {
     }
 }
 
-fn check_follower(follower: &Follower, taken: &[u64]) {
-    assert!(follower.subscribed);
-    let (offset, _) = follower.position.as_ref().expect("a position");
+fn check_account(account: &Account, taken: &[u64]) {
+    assert!(account.subscribed);
+    let (offset, _) = account.position.as_ref().expect("a position");
     assert_eq!(
         *offset,
         taken.len() as u64,
         "acknowledged and numbered differ"
     );
-    let numbers = follower.seen.iter().map(|(_, n): &(u64, Value)| n.as_u64());
+    let numbers = account.seen.iter().map(|(_, n): &(u64, Value)| n.as_u64());
     let mut seen: Vec<u64> = numbers.map(|n| n.expect("a number")).collect();
     seen.sort_unstable();
     seen.dedup();
-    assert_eq!(seen.len(), follower.seen.len(), "something came twice");
+    assert_eq!(seen.len(), account.seen.len(), "something came twice");
     let known = seen.iter().all(|n| taken.contains(n));
     assert!(known, "something came from nowhere");
 }
