@@ -231,12 +231,13 @@ fn finish(
     control: Control,
 ) -> Result<(), Failure> {
     let drain = reloader.drain();
+    // Before it is said: whoever reads that we drain and asks then must hear the same from `/readyz`.
+    reloader.state.drain();
     info!(
         seconds = drain.as_secs(),
         "draining; a second signal ends at once"
     );
     service::stopping();
-    reloader.state.drain();
     running.drain(drain);
     control.stop();
     running
