@@ -11,11 +11,43 @@ after(async () => { await browser.close(); });
 
 /** A page of that origin without scripts of its own, with npm centrifuge in it, as it was published. The page must come
  *  from the server itself: Chromium keeps one that playwright made up away from the local network. */
-async function bare(t, origin = base) {
+async function bare(t, origin = base, bundle = 'centrifuge.js') {
   const window = await open(t, browser, 'about:blank', { bypassCSP: true });
-  await window.context.addInitScript({ path: `${packages}/node_modules/centrifuge/dist/centrifuge.js` });
+  await window.context.addInitScript({ path: `${packages}/node_modules/centrifuge/dist/${bundle}` });
+  window.sockets = watch(window.page);
   await window.page.goto(`${origin}/icon.svg`);
   return window;
+}
+
+/** The frames of each of the page's WebSockets as Chromium saw them on the wire: text as a string, binary as a Buffer. */
+function watch(page) {
+  const sockets = [];
+  page.on('websocket', (socket) => {
+    const seen = { sent: [], received: [] };
+    sockets.push(seen);
+    socket.on('framesent', ({ payload }) => seen.sent.push(payload));
+    socket.on('framereceived', ({ payload }) => seen.received.push(payload));
+  });
+  return sockets;
+}
+
+/** The messages of a protobuf frame: each behind its length, as a varint. */
+function messages(frame) {
+  const all = [];
+  for (let at = 0; at < frame.length;) {
+    let [length, shift] = [0, 0];
+    for (;;) {
+      const octet = frame[at];
+      at += 1;
+      length |= (octet & 0x7f) << shift;
+      shift += 7;
+      if (octet < 0x80) break;
+    }
+    assert.ok(at + length <= frame.length, 'a message that is longer than its frame');
+    all.push(frame.subarray(at, at + length));
+    at += length;
+  }
+  return all;
 }
 
 /** Opens a socket in the page, sends, and says what came of it. */
@@ -54,50 +86,106 @@ test('a path that is not there does not open, and the page is told at once', asy
   assert.match(errors.join(), /404/);
 });
 
-test('npm centrifuge in Chromium: connect, subscribe, publish, history, presence, join, rpc, recovery', async (t) => {
-  const { page } = await bare(t);
-  const result = await page.evaluate(async (url) => {
-    const channel = `chat:${crypto.randomUUID()}`;
-    const open = async () => {
-      const client = new Centrifuge(`${url}/connection/websocket`, { minReconnectDelay: 20, maxReconnectDelay: 100 });
-      client.connect();
-      await client.ready(5000);
-      return client;
-    };
-    const subscribe = async (client, options) => {
-      const subscription = client.newSubscription(channel, options);
-      const heard = [];
-      subscription.on('publication', ({ data }) => heard.push(data));
-      subscription.subscribe();
-      await subscription.ready(5000);
-      return { subscription, heard };
-    };
-    const until = async (condition) => { for (let n = 0; !condition(); n += 1) { if (n > 500) throw new Error(`${condition}`); await new Promise((r) => setTimeout(r, 10)); } };
-    // A socket that can be pulled out from under the client.
-    const sockets = [];
-    const Native = WebSocket;
-    window.WebSocket = class extends Native { constructor(...rest) { super(...rest); sockets.push(this); } };
-    const ada = await open();
-    window.WebSocket = Native;
-    const bob = await open();
-    const joins = [];
-    const { subscription, heard } = await subscribe(ada, { recoverable: true, joinLeave: true });
-    subscription.on('join', ({ info }) => joins.push(info.client));
-    const { subscription: of_bob } = await subscribe(bob, {});
-    await of_bob.publish({ n: 1 });
-    await until(() => heard.length === 1 && joins.length >= 1);
-    const history = await subscription.history({ limit: 10 });
-    const presence = await subscription.presence();
-    const stats = await subscription.presenceStats();
-    const echo = await ada.rpc('echo', ['ü']);
-    const again = new Promise((resolve) => { subscription.on('subscribed', resolve); });
-    sockets[0].close(4000);
-    for (let n = 2; n <= 11; n += 1) await of_bob.publish({ n });
-    const { wasRecovering, recovered } = await again;
-    await until(() => heard.length === 11);
-    ada.disconnect();
-    bob.disconnect();
-    return { heard: heard.map(({ n }) => n), history: history.publications.length, present: Object.keys(presence.clients).length, stats: stats.numClients, echo: echo.data, wasRecovering, recovered };
-  }, ws);
-  assert.deepEqual(result, { heard: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11], history: 1, present: 2, stats: 2, echo: ['ü'], wasRecovering: true, recovered: true });
-});
+/** The spellings of npm centrifuge's bundles for browsers, as they were published. */
+const spellings = [
+  {
+    name: 'JSON',
+    bundle: 'centrifuge.js',
+    /** Text that is JSON, line by line, from the connect command on. How many publications and pushes there are. */
+    judge({ sent, received }) {
+      const lines = (frames) => frames.flatMap((frame) => {
+        assert.equal(typeof frame, 'string', 'a binary frame in JSON');
+        return frame.split('\n').map((line) => JSON.parse(line));
+      });
+      assert.ok('connect' in lines(sent)[0]);
+      const heard = lines(received);
+      assert.equal(typeof heard[0].connect.client, 'string');
+      const publications = heard.flatMap(({ push, subscribe }) => [push?.pub, ...(subscribe?.publications ?? [])]).filter(Boolean);
+      return { publications: publications.length, pushes: heard.filter(({ push }) => push).length };
+    },
+  },
+  {
+    name: 'protobuf',
+    bundle: 'centrifuge.protobuf.js',
+    /** Binary frames of whole messages. The same counts; data are the application's own octets, here JSON. */
+    judge({ sent, received }) {
+      for (const frame of [...sent, ...received]) assert.ok(Buffer.isBuffer(frame), 'a text frame in protobuf');
+      const [[, id]] = sent.flatMap(messages);
+      const [connect] = messages(sent[0]);
+      assert.deepEqual([...connect.subarray(0, 3)], [0x08, id, 0x22], 'an id, then field 4: the connect request');
+      const heard = received.flatMap(messages);
+      assert.deepEqual([...heard[0].subarray(0, 3)], [0x08, id, 0x2a], 'the same id, then field 5: the connect result');
+      const text = Buffer.concat(heard).toString('latin1');
+      assert.ok(!text.includes('"push"'), 'no JSON around the data');
+      // A push has no id: it begins with field 4.
+      return { publications: text.split('{"n":').length - 1, pushes: heard.filter((reply) => reply[0] === 0x22).length };
+    },
+  },
+];
+
+for (const { name, bundle, judge } of spellings) {
+  test(`npm centrifuge in Chromium, ${name}: connect, subscribe, publish, history, presence, join, rpc, recovery`, async (t) => {
+    const { page, sockets } = await bare(t, base, bundle);
+    const result = await page.evaluate(async ({ url, protobuf }) => {
+      const [encoder, decoder] = [new TextEncoder(), new TextDecoder()];
+      const pack = (value) => (protobuf ? encoder.encode(JSON.stringify(value)) : value);
+      const unpack = (data) => (protobuf ? JSON.parse(decoder.decode(data)) : data);
+      const channel = `chat:${crypto.randomUUID()}`;
+      const open = async () => {
+        const client = new Centrifuge(`${url}/connection/websocket`, { minReconnectDelay: 20, maxReconnectDelay: 100 });
+        client.connect();
+        await client.ready(5000);
+        return client;
+      };
+      const subscribe = async (client, options) => {
+        const subscription = client.newSubscription(channel, options);
+        const heard = [];
+        subscription.on('publication', ({ data }) => heard.push(unpack(data)));
+        subscription.subscribe();
+        await subscription.ready(5000);
+        return { subscription, heard };
+      };
+      const until = async (condition) => { for (let n = 0; !condition(); n += 1) { if (n > 500) throw new Error(`${condition}`); await new Promise((r) => setTimeout(r, 10)); } };
+      // A socket that can be pulled out from under the client.
+      const sockets = [];
+      const Native = WebSocket;
+      window.WebSocket = class extends Native { constructor(...rest) { super(...rest); sockets.push(this); } };
+      const ada = await open();
+      window.WebSocket = Native;
+      const bob = await open();
+      const joins = [];
+      const { subscription, heard } = await subscribe(ada, { recoverable: true, joinLeave: true });
+      subscription.on('join', ({ info }) => joins.push(info.client));
+      const { subscription: of_bob } = await subscribe(bob, {});
+      await of_bob.publish(pack({ n: 1 }));
+      await until(() => heard.length === 1 && joins.length >= 1);
+      const history = await subscription.history({ limit: 10 });
+      const presence = await subscription.presence();
+      const stats = await subscription.presenceStats();
+      const echo = await ada.rpc('echo', pack(['ü']));
+      const refused = await ada.publish('market:BTC-USD', pack({ price: 1 })).catch(({ code }) => code);
+      const again = new Promise((resolve) => { subscription.on('subscribed', resolve); });
+      sockets[0].close(4000);
+      for (let n = 2; n <= 11; n += 1) await of_bob.publish(pack({ n }));
+      const { wasRecovering, recovered } = await again;
+      await until(() => heard.length === 11);
+      const { protocol } = sockets[0];
+      ada.disconnect();
+      bob.disconnect();
+      return {
+        heard: heard.map(({ n }) => n), history: history.publications.length, present: Object.keys(presence.clients).length,
+        stats: stats.numClients, echo: unpack(echo.data), refused, wasRecovering, recovered, protocol,
+      };
+    }, { url: ws, protobuf: name === 'protobuf' });
+    assert.deepEqual(result, {
+      heard: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11], history: 1, present: 2, stats: 2, echo: ['ü'], refused: 103, wasRecovering: true,
+      recovered: true, protocol: name === 'protobuf' ? 'centrifuge-protobuf' : '',
+    });
+    // On the wire: three connections, each in the spelling that was asked for, and on them all publications.
+    assert.equal(sockets.length, 3);
+    const seen = sockets.map(judge);
+    const sum = (what) => seen.reduce((all, one) => all + one[what], 0);
+    assert.ok(sum('publications') >= 22, `each of two heard each of eleven: ${JSON.stringify(seen)}`);
+    assert.ok(sum('pushes') >= 12, `Bob heard all of them as pushes, Ada one at least: ${JSON.stringify(seen)}`);
+  });
+}

@@ -14,6 +14,7 @@ mod counts;
 mod dev_cert;
 mod error;
 mod feeds;
+mod forwarded;
 mod hosts;
 mod leaving;
 mod logs;

@@ -5,6 +5,7 @@ use crate::counts::{ByRoute, Count, Counts, WorkerCounts};
 use crate::leaving::{Leaving, Pace};
 use crate::settings::DoorRules;
 use crate::wire::{Observer, Secret, WireMail};
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use tidegate::engine::Echo;
@@ -21,6 +22,8 @@ pub(crate) struct Routes {
     /// By slot; who holds the slot, and what it was connected to.
     peers: Vec<Option<(PeerId, Route)>>,
     open: usize,
+    /// Where clients come from for whom a proxy of ours speaks; all others have their socket's address.
+    behind: HashMap<PeerId, IpAddr>,
     rules: Arc<DoorRules>,
     shared: Shared,
     worker: usize,
@@ -105,6 +108,7 @@ impl Routes {
         Routes {
             peers: Vec::new(),
             open: 0,
+            behind: HashMap::new(),
             shared,
             worker: usize::from(worker.0),
             workers: u32::try_from(workers).unwrap_or(u32::MAX),
@@ -143,14 +147,32 @@ impl Routes {
     }
 
     /// Whether there is room for one more.
-    fn check_room(&self, peer: PeerId, out: &mut Out<'_>) -> Result<(), Rejection> {
-        let (rules, from) = (&self.rules.admission, address(peer, out));
+    fn check_room(
+        &mut self,
+        peer: PeerId,
+        request: &Request,
+        out: &mut Out<'_>,
+    ) -> Result<(), Rejection> {
+        let socket = address(peer, out);
+        let from = self.rules.proxies.client(socket, request);
+        let rules = &self.rules.admission;
         let entered = self.shared.admission.enter(rules, from, out.now());
         entered.map_err(|crowded: Crowded| {
             self.counts().refused_crowded.add(1);
             debug!(limit = crowded.name(), %from, "connection refused");
             crowded.rejection(out.random())
-        })
+        })?;
+        if from != socket {
+            self.behind.insert(peer, from);
+        }
+        Ok(())
+    }
+
+    /// A client that was let in is gone.
+    fn leave_room(&mut self, peer: PeerId, out: &Out<'_>) {
+        let from = self.behind.remove(&peer);
+        let from = from.unwrap_or_else(|| address(peer, out));
+        self.shared.admission.leave(from);
     }
 
     /// The handshake was fine; what do the rules and the route say?
@@ -164,7 +186,7 @@ impl Routes {
         let checked = self
             .check_host(route, request)
             .and_then(|()| self.check_origin(request))
-            .and_then(|()| self.check_room(peer, out));
+            .and_then(|()| self.check_room(peer, request, out));
         if let Err(rejection) = checked {
             return Opening::Reject(rejection);
         }
@@ -175,7 +197,7 @@ impl Routes {
             Route::Wire => self.open_wire(peer, request),
         };
         if let Opening::Reject(_) = opening {
-            self.shared.admission.leave(address(peer, out));
+            self.leave_room(peer, out);
             self.counts().refused_other.add(1);
         }
         opening
@@ -389,7 +411,7 @@ impl Handler for Routes {
         };
         self.peers[peer.slot() as usize] = None;
         self.open -= 1;
-        self.shared.admission.leave(address(peer, out));
+        self.leave_room(peer, out);
         let code = why.code.map(CloseCode::get);
         route.of_counts(&self.counts().closed).add(1);
         self.counts().ends.of(code).add(1);

@@ -6,6 +6,7 @@ use crate::cli::{AdminAddr, LogFormat, ServeArgs, parse_admin, parse_listen};
 use crate::config::{Config, Secret};
 use crate::control::upstream::Feed;
 use crate::error::Failure;
+use crate::forwarded::{Network, Proxies};
 use crate::hosts::Hosts;
 use crate::leaving::Pace;
 use crate::{logs, tls};
@@ -78,6 +79,8 @@ pub(crate) struct DoorRules {
     pub(crate) origins: OriginPolicy,
     /// What we are called.
     pub(crate) hosts: Hosts,
+    /// Who may say whom it speaks for.
+    pub(crate) proxies: Proxies,
     /// How many may come.
     pub(crate) admission: AdmissionLimits,
     /// How much each client may send.
@@ -93,6 +96,7 @@ impl DoorRules {
         DoorRules {
             origins: OriginPolicy::SameOrigin,
             hosts,
+            proxies: Proxies::default(),
             admission: AdmissionLimits::default(),
             budget: Budget::default(),
             pace: Pace {
@@ -175,6 +179,7 @@ impl Live {
             door: Arc::new(DoorRules {
                 origins: origins(args, config)?,
                 hosts: Hosts::new(listen.ip(), hosts),
+                proxies: proxies(config)?,
                 admission: AdmissionLimits {
                     connections: file.limits.connections,
                     per_ip: file.limits.connections_per_ip,
@@ -275,6 +280,18 @@ fn origins(args: &ServeArgs, config: &Config) -> Result<OriginPolicy, Failure> {
         none if none.is_empty() => Ok(OriginPolicy::SameOrigin),
         listed => Ok(OriginPolicy::Listed(listed)),
     }
+}
+
+fn proxies(config: &Config) -> Result<Proxies, Failure> {
+    let table = &config.file.server;
+    let networks = table.trusted_proxies.iter().map(|text| {
+        Network::parse(text).ok_or_else(|| {
+            let what = format!("{text}: expected an address or a network such as 10.0.0.0/8");
+            config.fault(&["server", "trusted_proxies"], what)
+        })
+    });
+    let networks: Result<Vec<Network>, Failure> = networks.collect();
+    Ok(Proxies::new(networks?, table.proxy_header))
 }
 
 fn admin(

@@ -2,6 +2,7 @@
 //! `settings` and `config::hub`. A key that is not here is an error.
 
 use crate::cli::LogFormat;
+use crate::forwarded::ProxyField;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::num::NonZero;
@@ -49,6 +50,8 @@ pub(crate) struct ServerTable {
     pub(crate) hosts: Vec<String>,
     pub(crate) allowed_origins: Vec<String>,
     pub(crate) allow_plain: bool,
+    pub(crate) trusted_proxies: Vec<String>,
+    pub(crate) proxy_header: ProxyField,
     pub(crate) development: bool,
     pub(crate) node: Option<String>,
 }

@@ -207,6 +207,8 @@ impl Reloader {
                 OriginPolicy::Listed(list) => list.iter().map(ToString::to_string).collect(),
                 OriginPolicy::Any => json!(["*"]),
             },
+            "trusted_proxies": now.rules.proxies.networks().collect::<Vec<_>>(),
+            "proxy_header": now.rules.proxies.field().name(),
             "drain": {
                 "deadline": now.drain.as_secs_f64(),
                 "window": now.rules.pace.window.as_secs_f64(),

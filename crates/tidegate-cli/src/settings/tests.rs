@@ -153,6 +153,10 @@ fn what_a_table_says_together_is_checked_at_its_key() {
             "FILE:2:11: server.workers: from 1",
         ),
         (
+            "[server]\ntrusted_proxies = [\"proxy.example\"]\n",
+            "FILE:2:19: server.trusted_proxies: proxy.example: expected an address or a network",
+        ),
+        (
             "[server]\nallowed_origins = [\"a.example\"]\n",
             "FILE:2:19: server.allowed_origins: a.example: expected",
         ),

@@ -13,8 +13,12 @@ fn started(name: &str, limits: &str) -> (Server, Scratch) {
 }
 
 fn open(server: &Server) -> Result<Ws, (u16, u32)> {
-    let host = format!("Host: {}\r\n", server.address);
-    Ws::try_open(server.address, "/connection/websocket", &host).map_err(|answer| {
+    open_with(server, "")
+}
+
+fn open_with(server: &Server, fields: &str) -> Result<Ws, (u16, u32)> {
+    let fields = format!("Host: {}\r\n{fields}", server.address);
+    Ws::try_open(server.address, "/connection/websocket", &fields).map_err(|answer| {
         let after = answer
             .header("retry-after")
             .and_then(|seconds| seconds.parse().ok());
@@ -32,6 +36,24 @@ fn an_address_may_have_so_many_connections_and_no_more() {
     drop(held.pop());
     let deadline = Instant::now() + Duration::from_secs(20);
     while open(&server).is_err() {
+        assert!(Instant::now() < deadline, "the place is never free again");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn behind_a_proxy_of_ours_the_clients_address_counts() {
+    let text = "[server]\ntrusted_proxies = [\"127.0.0.0/8\"]\n[limits]\nconnections_per_ip = 1\n";
+    let (server, _config) = started("proxy", text);
+    let from = |address: &str| open_with(&server, &format!("X-Forwarded-For: {address}\r\n"));
+    let first = from("192.0.2.1").expect("room");
+    let _other = from("192.0.2.2").expect("another address");
+    for same in ["192.0.2.1", "198.51.100.7, 192.0.2.1", "192.0.2.1:4711"] {
+        assert_eq!(from(same).err().expect("refused").0, 429, "{same}");
+    }
+    drop(first);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while from("192.0.2.1").is_err() {
         assert!(Instant::now() < deadline, "the place is never free again");
         std::thread::sleep(Duration::from_millis(20));
     }
