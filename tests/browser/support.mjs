@@ -37,6 +37,28 @@ export async function visit(t, browser, url = base, options = {}) {
   return window;
 }
 
+/** A page of that origin without scripts of its own, with npm centrifuge in it, as it was published. The page must come
+ *  from the server itself: Chromium keeps one that playwright made up away from the local network. */
+export async function bare(t, browser, origin = base, bundle = 'centrifuge.js') {
+  const window = await open(t, browser, 'about:blank', { bypassCSP: true });
+  await window.context.addInitScript({ path: `${packages}/node_modules/centrifuge/dist/${bundle}` });
+  window.sockets = watch(window.page);
+  await window.page.goto(`${origin}/icon.svg`);
+  return window;
+}
+
+/** The frames of each of the page's WebSockets as Chromium saw them on the wire: text as a string, binary as a Buffer. */
+function watch(page) {
+  const sockets = [];
+  page.on('websocket', (socket) => {
+    const seen = { sent: [], received: [] };
+    sockets.push(seen);
+    socket.on('framesent', ({ payload }) => seen.sent.push(payload));
+    socket.on('framereceived', ({ payload }) => seen.received.push(payload));
+  });
+  return sockets;
+}
+
 export const connected = ({ page }) => page.locator('[data-testid=status][data-state=connected]').waitFor();
 
 /** Waits until `read` gives something that fits, and gives it back. */

@@ -2,34 +2,12 @@
 
 import test, { after, before } from 'node:test';
 import assert from 'node:assert/strict';
-import { base, launch, open, packages } from './support.mjs';
+import { bare, base, launch } from './support.mjs';
 
 const ws = base.replace(/^http/, 'ws');
 let browser;
 before(async () => { browser = await launch(); });
 after(async () => { await browser.close(); });
-
-/** A page of that origin without scripts of its own, with npm centrifuge in it, as it was published. The page must come
- *  from the server itself: Chromium keeps one that playwright made up away from the local network. */
-async function bare(t, origin = base, bundle = 'centrifuge.js') {
-  const window = await open(t, browser, 'about:blank', { bypassCSP: true });
-  await window.context.addInitScript({ path: `${packages}/node_modules/centrifuge/dist/${bundle}` });
-  window.sockets = watch(window.page);
-  await window.page.goto(`${origin}/icon.svg`);
-  return window;
-}
-
-/** The frames of each of the page's WebSockets as Chromium saw them on the wire: text as a string, binary as a Buffer. */
-function watch(page) {
-  const sockets = [];
-  page.on('websocket', (socket) => {
-    const seen = { sent: [], received: [] };
-    sockets.push(seen);
-    socket.on('framesent', ({ payload }) => seen.sent.push(payload));
-    socket.on('framereceived', ({ payload }) => seen.received.push(payload));
-  });
-  return sockets;
-}
 
 /** The messages of a protobuf frame: each behind its length, as a varint. */
 function messages(frame) {
@@ -61,7 +39,7 @@ const talk = (page, url, messages = []) => page.evaluate(({ url, messages }) => 
 }), { url, messages });
 
 test('Chromium\'s WebSocket echoes and closes cleanly', async (t) => {
-  const { page } = await bare(t);
+  const { page } = await bare(t, browser);
   const messages = ['', 'Fähre 渡し船 🌊', 'x'.repeat(200_000)];
   const { opened, echoes, code, wasClean } = await talk(page, `${ws}/echo`, messages);
   assert.ok(opened);
@@ -71,7 +49,7 @@ test('Chromium\'s WebSocket echoes and closes cleanly', async (t) => {
 
 test('a page of another origin may not connect, though its user could', async (t) => {
   const other = base.replace('127.0.0.1', 'localhost');
-  const { page, errors } = await bare(t, other);
+  const { page, errors } = await bare(t, browser, other);
   const refused = await talk(page, `${ws}/connection/websocket`);
   assert.deepEqual([refused.opened, refused.code], [false, 1006]);
   assert.match(errors.join(), /403/, 'it is the server that refuses, not the browser');
@@ -80,7 +58,7 @@ test('a page of another origin may not connect, though its user could', async (t
 });
 
 test('a path that is not there does not open, and the page is told at once', async (t) => {
-  const { page, errors } = await bare(t);
+  const { page, errors } = await bare(t, browser);
   const { opened, code } = await talk(page, `${ws}/nowhere`);
   assert.deepEqual([opened, code], [false, 1006]);
   assert.match(errors.join(), /404/);
@@ -125,7 +103,7 @@ const spellings = [
 
 for (const { name, bundle, judge } of spellings) {
   test(`npm centrifuge in Chromium, ${name}: connect, subscribe, publish, history, presence, join, rpc, recovery`, async (t) => {
-    const { page, sockets } = await bare(t, base, bundle);
+    const { page, sockets } = await bare(t, browser, base, bundle);
     const result = await page.evaluate(async ({ url, protobuf }) => {
       const [encoder, decoder] = [new TextEncoder(), new TextDecoder()];
       const pack = (value) => (protobuf ? encoder.encode(JSON.stringify(value)) : value);

@@ -4,7 +4,8 @@
 import { createRequire } from 'node:module';
 import net from 'node:net';
 import { once } from 'node:events';
-import { randomBytes } from 'node:crypto';
+import assert from 'node:assert/strict';
+import { createHmac, randomBytes } from 'node:crypto';
 
 // Installed by `cargo xtask setup npm`, outside the tree.
 const folder = process.env.TIDEGATE_NPM ?? new URL('../../../target/tools/npm', import.meta.url).pathname;
@@ -119,5 +120,63 @@ export async function proxy(url) {
       server.close();
       await once(server, 'close');
     },
+  };
+}
+
+/** Seconds since 1970. */
+export const now = () => Math.floor(Date.now() / 1000);
+const part = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
+
+/** A token of HS256, signed here and not by a library that the server uses too. */
+export function token(claims, secret = 'interop') {
+  const message = `${part({ alg: 'HS256', typ: 'JWT' })}.${part(claims)}`;
+  return `${message}.${createHmac('sha256', secret).update(message).digest('base64url')}`;
+}
+
+/** Calls the server's HTTP API. */
+export async function api(method, params) {
+  const response = await fetch(`${hub.replace(/^ws/, 'http')}/api/${method}`, {
+    method: 'POST',
+    headers: { 'X-API-Key': process.env.TIDEGATE_API_KEY ?? 'interop', 'Content-Type': 'application/json' },
+    body: JSON.stringify(params),
+  });
+  assert.equal(response.status, 200, await response.clone().text());
+  const reply = await response.json();
+  assert.ok(!reply.error, JSON.stringify(reply));
+  return reply.result;
+}
+
+/** A proxy that breaks each connection when the server has sent so many octets through it. */
+export async function fragile(url, limit) {
+  const target = new URL(url);
+  const state = { limit, cuts: 0, on: true };
+  const open_ = new Set();
+  const server = net.createServer((near) => {
+    const far = net.connect(Number(target.port), target.hostname);
+    open_.add(near);
+    let passed = 0;
+    const end = () => { near.destroy(); far.destroy(); open_.delete(near); };
+    const most = state.limit();
+    near.on('error', end);
+    far.on('error', end);
+    near.on('close', end);
+    far.on('close', end);
+    near.on('data', (data) => far.write(data));
+    far.on('data', (data) => {
+      if (state.on && passed + data.length > most) {
+        near.write(data.subarray(0, most - passed), () => { state.cuts += 1; end(); });
+        far.pause();
+        return;
+      }
+      passed += data.length;
+      near.write(data);
+    });
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return {
+    url: `${target.protocol}//127.0.0.1:${server.address().port}`,
+    state,
+    close() { for (const near of open_) near.destroy(); server.close(); },
   };
 }
