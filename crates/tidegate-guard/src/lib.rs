@@ -26,5 +26,12 @@ pub mod policy;
 pub mod written;
 
 pub use guard::{Budget, Guard};
+pub use inspect::behaviour;
+pub use inspect::detect::Scope;
+pub use inspect::inspector::{Direction, Finding, Inspector, Kind, Verdict};
+pub use inspect::json::JsonLimits;
 pub use inspect::rate::{BadRate, Rate};
+pub use inspect::rules::{BadRules, FREE_TEXT, Mode, RuleName, Rules, names as rule_names};
+#[cfg(feature = "schema")]
+pub use inspect::schema::{BadSchema, SchemaRules, Schemas};
 pub use policy::{Policy, Route};

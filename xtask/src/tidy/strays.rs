@@ -19,10 +19,16 @@ const STRAYS: &[&str] = &[
 ];
 /// This file has to name them.
 const SELF: &str = "xtask/src/tidy/strays.rs";
+/// What attackers ask for is no path of this machine.
+const PAYLOADS: &str = "tests/detection/payloads/";
 
 pub(super) fn faults(files: &Files) -> Vec<String> {
     let mut faults = Vec::new();
-    for (path, text) in files.texts.iter().filter(|(path, _)| path != SELF) {
+    for (path, text) in files
+        .texts
+        .iter()
+        .filter(|(path, _)| path != SELF && !path.starts_with(PAYLOADS))
+    {
         for (number, line) in text.lines().enumerate() {
             if let Some(stray) = STRAYS.iter().find(|stray| line.contains(**stray)) {
                 faults.push(format!("{path}:{}: {stray}", number + 1));

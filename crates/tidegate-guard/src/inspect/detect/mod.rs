@@ -1,0 +1,364 @@
+//! The detectors: a prefilter over all needles of all rules in one pass (aho-corasick), then each rule that had a
+//! needle confirms with a regular expression of its own (regex-automata). Both take time linear in the text, and
+//! what they read is charged to the message's budget.
+//!
+//! A rule has two weights, one for a field that should hold an identifier, a number or a word, and one for prose, in
+//! which people quote code. A family is found in a leaf when the weights of its rules reach [`ENOUGH`].
+
+mod command;
+mod log4shell;
+pub(crate) mod normal;
+mod nosql;
+mod prototype;
+mod sqli;
+mod template;
+mod traversal;
+mod xss;
+mod xxe;
+
+pub(crate) use nosql::is_operator;
+
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
+use normal::Traits;
+use regex_automata::meta::Regex;
+use regex_automata::util::syntax;
+use std::sync::OnceLock;
+
+/// What kind of attack a rule is about.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[repr(u8)]
+pub(crate) enum Family {
+    Sqli,
+    Xss,
+    Command,
+    Traversal,
+    Nosql,
+    Prototype,
+    Template,
+    Xxe,
+    Log4shell,
+}
+
+impl Family {
+    pub(crate) const ALL: [Family; 9] = [
+        Family::Sqli,
+        Family::Xss,
+        Family::Command,
+        Family::Traversal,
+        Family::Nosql,
+        Family::Prototype,
+        Family::Template,
+        Family::Xxe,
+        Family::Log4shell,
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Family::Sqli => "sqli",
+            Family::Xss => "xss",
+            Family::Command => "command",
+            Family::Traversal => "traversal",
+            Family::Nosql => "nosql",
+            Family::Prototype => "prototype",
+            Family::Template => "template",
+            Family::Xxe => "xxe",
+            Family::Log4shell => "log4shell",
+        }
+    }
+
+    /// The family's own normal form of a text, when it would differ from the plain one.
+    fn form(self, plain: &[u8], traits: Traits, into: &mut Vec<u8>) -> bool {
+        use normal::{BACKSLASH, CONTROL, DOLLAR, MARKUP, QUOTE, SLASH};
+        let form: fn(&[u8], &mut Vec<u8>) = match self {
+            Family::Sqli if traits.has(SLASH | QUOTE) && has_any(plain, &[b"/*", b"`"]) => {
+                normal::sql
+            }
+            Family::Xss if traits.has(MARKUP | BACKSLASH) => {
+                if !traits.has(CONTROL | BACKSLASH) && !has_any(plain, &[b"/*", b": ", b" :"]) {
+                    return false;
+                }
+                normal::markup
+            }
+            Family::Command if traits.has(QUOTE | DOLLAR) => normal::shell,
+            Family::Traversal if traits.has(SLASH | BACKSLASH) && has_any(plain, &[b".."]) => {
+                normal::path
+            }
+            Family::Log4shell if traits.has(DOLLAR) && has_any(plain, &[b"${"]) => normal::lookups,
+            _ => return false,
+        };
+        form(plain, into);
+        into != plain
+    }
+}
+
+fn has_any(text: &[u8], parts: &[&[u8]]) -> bool {
+    parts
+        .iter()
+        .any(|part| memchr::memmem::find(text, part).is_some())
+}
+
+/// One rule of a detector.
+pub(crate) struct Rule {
+    pub(crate) id: &'static str,
+    /// What it saw, for whoever reads the finding.
+    pub(crate) why: &'static str,
+    /// Weight in a field that is no prose, and in prose.
+    pub(crate) weight: (i8, i8),
+    /// One of these stands in every text that the pattern matches; all lower case.
+    needles: &'static [&'static str],
+    /// On the normal form: lower case, one space for white space.
+    pattern: &'static str,
+    /// A text that the rule must find.
+    #[cfg(test)]
+    sample: &'static str,
+}
+
+/// The rules' table reads better without field names.
+const fn rule(
+    id: &'static str,
+    why: &'static str,
+    weight: (i8, i8),
+    needles: &'static [&'static str],
+    pattern: &'static str,
+    sample: &'static str,
+) -> Rule {
+    _ = sample;
+    Rule {
+        id,
+        why,
+        weight,
+        needles,
+        pattern,
+        #[cfg(test)]
+        sample,
+    }
+}
+
+/// The sum at which a family is found.
+pub(crate) const ENOUGH: i8 = 5;
+
+/// Whether a text is one in which people write what they like.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Scope {
+    /// Identifiers, numbers, words, paths: code has no business here.
+    Strict,
+    /// Prose, in which code is quoted: only what is an attack in any context.
+    #[default]
+    Free,
+}
+
+/// Rules by their place in the table, as bits.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub(crate) struct Set([u64; 4]);
+
+impl Set {
+    pub(crate) fn insert(&mut self, rule: usize) {
+        self.0[rule / 64] |= 1 << (rule % 64);
+    }
+
+    fn and(self, other: Set) -> Set {
+        let mut both = self;
+        both.0.iter_mut().zip(other.0).for_each(|(a, b)| *a &= b);
+        both
+    }
+
+    fn without(self, other: Set) -> Set {
+        let mut rest = self;
+        rest.0.iter_mut().zip(other.0).for_each(|(a, b)| *a &= !b);
+        rest
+    }
+
+    fn is_empty(self) -> bool {
+        self.0 == [0; 4]
+    }
+
+    fn each(self) -> impl Iterator<Item = usize> {
+        (0..4).flat_map(move |word| {
+            let mut bits = self.0[word];
+            std::iter::from_fn(move || {
+                let bit = bits.trailing_zeros() as usize;
+                bits &= bits.wrapping_sub(1);
+                (bit < 64).then_some(word * 64 + bit)
+            })
+        })
+    }
+}
+
+/// What a detection needs and the next one can use again.
+#[derive(Default, Debug)]
+pub(crate) struct Scratch {
+    plain: Vec<u8>,
+    form: Vec<u8>,
+}
+
+/// The budget of a message, in octets that automata may read.
+#[derive(Debug)]
+pub(crate) struct Budget(pub(crate) usize);
+
+/// There is nothing left of it.
+pub(crate) struct Spent;
+
+impl Budget {
+    pub(crate) fn charge(&mut self, octets: usize) -> Result<(), Spent> {
+        self.0 = self.0.checked_sub(octets + 1).ok_or(Spent)?;
+        Ok(())
+    }
+}
+
+/// All rules, compiled; made once in a process.
+pub(crate) struct Engine {
+    rules: Vec<(Family, &'static Rule)>,
+    prefilter: AhoCorasick,
+    /// By the needle's number.
+    by_needle: Vec<Set>,
+    by_family: [Set; Family::ALL.len()],
+    patterns: Vec<Regex>,
+}
+
+impl Engine {
+    pub(crate) fn get() -> &'static Engine {
+        static ENGINE: OnceLock<Engine> = OnceLock::new();
+        ENGINE.get_or_init(Engine::new)
+    }
+
+    fn new() -> Engine {
+        let tables = Family::ALL.iter().map(|family| (*family, table(*family)));
+        let rules: Vec<(Family, &Rule)> = tables
+            .flat_map(|(family, table)| table.iter().map(move |rule| (family, rule)))
+            .collect();
+        assert!(rules.len() <= 256, "a set has 256 places");
+        let mut needles: Vec<&str> = Vec::new();
+        let mut by_needle: Vec<Set> = Vec::new();
+        let mut by_family = [Set::default(); Family::ALL.len()];
+        for (number, (family, rule)) in rules.iter().enumerate() {
+            by_family[*family as usize].insert(number);
+            for needle in rule.needles {
+                let place = needles.iter().position(|known| known == needle);
+                let place = place.unwrap_or_else(|| {
+                    needles.push(needle);
+                    by_needle.push(Set::default());
+                    needles.len() - 1
+                });
+                by_needle[place].insert(number);
+            }
+        }
+        let prefilter = AhoCorasick::builder()
+            .kind(Some(AhoCorasickKind::DFA))
+            .match_kind(MatchKind::Standard)
+            .build(&needles)
+            .expect("the needles are few");
+        let patterns = rules.iter().map(|(_, rule)| compile(rule)).collect();
+        Engine {
+            rules,
+            prefilter,
+            by_needle,
+            by_family,
+            patterns,
+        }
+    }
+
+    pub(crate) fn rules(&self) -> &[(Family, &'static Rule)] {
+        &self.rules
+    }
+
+    /// Tells `found` of each family that is in the text, with the rule that weighed most.
+    pub(crate) fn detect(
+        &self,
+        text: &[u8],
+        enabled: Set,
+        scope: Scope,
+        budget: &mut Budget,
+        scratch: &mut Scratch,
+        mut found: impl FnMut(usize),
+    ) -> Result<(), Spent> {
+        budget.charge(text.len() * 2)?;
+        let traits = normal::plain(text, &mut scratch.plain);
+        let mut matched = Set::default();
+        let candidates = self.candidates(&scratch.plain).and(enabled);
+        self.confirm(&scratch.plain, candidates, &mut matched, budget)?;
+        for family in Family::ALL {
+            if family.form(&scratch.plain, traits, &mut scratch.form) {
+                budget.charge(scratch.form.len() * 2)?;
+                let own = enabled.and(self.by_family[family as usize]);
+                let candidates = self.candidates(&scratch.form).and(own).without(matched);
+                self.confirm(&scratch.form, candidates, &mut matched, budget)?;
+            }
+        }
+        if !matched.is_empty() {
+            self.weigh(matched, scope, &mut found);
+        }
+        Ok(())
+    }
+
+    /// Rules with a needle in the text.
+    fn candidates(&self, text: &[u8]) -> Set {
+        let mut candidates = Set::default();
+        for needle in self.prefilter.find_overlapping_iter(text) {
+            let rules = self.by_needle[needle.pattern()];
+            (candidates.0.iter_mut().zip(rules.0)).for_each(|(all, some)| *all |= some);
+        }
+        candidates
+    }
+
+    fn confirm(
+        &self,
+        text: &[u8],
+        candidates: Set,
+        matched: &mut Set,
+        budget: &mut Budget,
+    ) -> Result<(), Spent> {
+        for rule in candidates.each() {
+            budget.charge(text.len())?;
+            if self.patterns[rule].is_match(text) {
+                matched.insert(rule);
+            }
+        }
+        Ok(())
+    }
+
+    fn weigh(&self, matched: Set, scope: Scope, found: &mut impl FnMut(usize)) {
+        let weight = |rule: usize| {
+            let (strict, free) = self.rules[rule].1.weight;
+            if scope == Scope::Strict { strict } else { free }
+        };
+        for family in Family::ALL {
+            let own = matched.and(self.by_family[family as usize]);
+            let sum: i32 = own.each().map(|rule| i32::from(weight(rule))).sum();
+            if sum >= i32::from(ENOUGH) {
+                found(
+                    own.each()
+                        .max_by_key(|rule| weight(*rule))
+                        .expect("it weighs"),
+                );
+            }
+        }
+    }
+}
+
+fn compile(rule: &Rule) -> Regex {
+    let syntax = syntax::Config::new()
+        .unicode(false)
+        .utf8(false)
+        .dot_matches_new_line(true);
+    Regex::builder()
+        .syntax(syntax)
+        .build(rule.pattern)
+        .unwrap_or_else(|fault| panic!("{}: {fault}", rule.id))
+}
+
+fn table(family: Family) -> &'static [Rule] {
+    match family {
+        Family::Sqli => sqli::RULES,
+        Family::Xss => xss::RULES,
+        Family::Command => command::RULES,
+        Family::Traversal => traversal::RULES,
+        Family::Nosql => nosql::RULES,
+        Family::Prototype => prototype::RULES,
+        Family::Template => template::RULES,
+        Family::Xxe => xxe::RULES,
+        Family::Log4shell => log4shell::RULES,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,71 @@
+//! Every rule finds its sample, through its needles; no rule weighs what it should not.
+
+use super::*;
+use std::collections::BTreeSet;
+
+fn matched(text: &str) -> Vec<&'static str> {
+    let engine = Engine::get();
+    let mut scratch = Scratch::default();
+    let mut set = Set::default();
+    let mut budget = Budget(1 << 24);
+    let traits = normal::plain(text.as_bytes(), &mut scratch.plain);
+    let mut look = |text: &[u8], only: Option<Family>| {
+        let candidates = engine.candidates(text);
+        let candidates = only.map_or(candidates, |family| {
+            candidates.and(engine.by_family[family as usize])
+        });
+        assert!(
+            engine
+                .confirm(text, candidates, &mut set, &mut budget)
+                .is_ok()
+        );
+    };
+    look(&scratch.plain, None);
+    for family in Family::ALL {
+        if family.form(&scratch.plain, traits, &mut scratch.form) {
+            look(&scratch.form, Some(family));
+        }
+    }
+    set.each().map(|rule| engine.rules[rule].1.id).collect()
+}
+
+#[test]
+fn every_rule_finds_its_sample() {
+    for (_, rule) in Engine::get().rules() {
+        let found = matched(rule.sample);
+        assert!(
+            found.contains(&rule.id),
+            "{}: {} gave {found:?}",
+            rule.id,
+            rule.sample
+        );
+    }
+}
+
+#[test]
+fn names_are_unique_and_begin_with_their_family() {
+    let mut names = BTreeSet::new();
+    for (family, rule) in Engine::get().rules() {
+        assert!(names.insert(rule.id), "{}", rule.id);
+        assert!(rule.id.starts_with(family.name()), "{}", rule.id);
+        assert!(!rule.needles.is_empty());
+        let lower = |needle: &&str| needle.to_ascii_lowercase() == **needle;
+        assert!(rule.needles.iter().all(lower), "{}", rule.id);
+    }
+}
+
+#[test]
+fn a_pattern_never_matches_where_its_needles_do_not() {
+    let engine = Engine::get();
+    let mut plain = Vec::new();
+    for (_, sample) in engine.rules() {
+        normal::plain(sample.sample.as_bytes(), &mut plain);
+        let candidates: BTreeSet<usize> = engine.candidates(&plain).each().collect();
+        for (number, pattern) in engine.patterns.iter().enumerate() {
+            if pattern.is_match(&plain) {
+                let id = engine.rules[number].1.id;
+                assert!(candidates.contains(&number), "{id} on {}", sample.sample);
+            }
+        }
+    }
+}
