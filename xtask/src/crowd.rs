@@ -9,8 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use crate::bench_micro::run_folder;
-use crate::idle::date;
+use crate::bench::runs::{date, folder};
 use crate::server;
 use crate::sh::{self, Result};
 use crate::steps::{Count, Steps};
@@ -121,7 +120,7 @@ fn keep(file: &str, mut summary: Value) -> Result<()> {
     summary["cores"] = json!(std::thread::available_parallelism()?.get());
     summary["os"] = json!(std::env::consts::OS);
     summary["arch"] = json!(std::env::consts::ARCH);
-    let folder = run_folder()?;
+    let folder = folder()?;
     let mut kept = fs::OpenOptions::new()
         .create(true)
         .append(true)

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::idle::date;
+use crate::bench::runs::date;
 use crate::sh::{self, Result};
 use crate::tree;
 

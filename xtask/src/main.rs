@@ -3,8 +3,7 @@
 
 #![forbid(unsafe_code)]
 
-mod bench_async;
-mod bench_micro;
+mod bench;
 mod browser;
 mod builds;
 mod checks;
@@ -13,7 +12,6 @@ mod conformance;
 mod crowd;
 mod deb;
 mod fuzz;
-mod idle;
 mod interop;
 mod licences;
 mod server;
@@ -31,7 +29,8 @@ const USAGE: &str = "\
 usage: cargo xtask <job>
 
   setup [part…]           install what the tests need, below target/tools or with apt (root)
-                          parts: python chromium node npm wstest deny rustc; default: the first four
+                          parts: python chromium node npm proxies valgrind strace wstest deny rustc peers
+                          nats; default: the first seven
   test [--full] [filter]  everything CI runs; with a filter only the steps whose name contains it
   conformance [--full] [--role server|client] [--plain|--tls] [--cases core|ci|full] [--only CASE]
               [--engine kosoku|wstest] [--shards N] [--url ws://…]
@@ -42,6 +41,16 @@ usage: cargo xtask <job>
                           10,000 raw clients cut at once and back at once, while publications go on
   histories [--clients N] [--workers N] [--seconds N] [--seed N] [--record]
                           what was acknowledged against what raw clients saw, over cuts, drains and restarts
+  bench gate [--accept]   instructions, system calls and allocations against bench/budgets.toml
+  bench echo|fanout|handshake|flood|deflate|memory
+              [--rounds N] [--seconds S] [--peers a,b] [--only ROW] [--binary FILE]
+              [--record | --disturbed]
+                          ours beside the peers, in alternating rounds: the server's CPU time for each message
+  bench scale [--rounds N] [--seconds S] [--only SERIES] [--binary FILE] [--record]
+                          ours as connections, subscribers, sizes and workers grow
+  bench agree FOLDER [--rounds N] [--seconds S] [--binary FILE] [--record]
+                          a load generator by others (a Cargo package) beside `tidegate bench`
+  bench plot              redraws tables and picture from the newest kept runs
   bench idle [--connections N] [--deflate] [--record]
                           memory of idle connections; with --deflate also of compressed ones, beside them
   bench async [--record]  echo servers on tokio beside the peers: idle memory, CPU time of a message
@@ -66,9 +75,7 @@ fn main() -> ExitCode {
         Some((&"browser", rest)) => browser::job(rest),
         Some((&"storm", rest)) => crowd::storm(rest),
         Some((&"histories", rest)) => crowd::histories(rest),
-        Some((&"bench", ["async", rest @ ..])) => bench_async::job(rest),
-        Some((&"bench", ["micro", rest @ ..])) => bench_micro::job(rest),
-        Some((&"bench", rest)) => idle::job(rest),
+        Some((&"bench", rest)) => bench::job(rest),
         Some((&"deb", rest)) => deb::job(rest),
         Some((&"tidy", _)) => tidy::job(),
         Some((&"fuzz", rest)) => fuzz::job(rest),

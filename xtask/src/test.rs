@@ -7,8 +7,8 @@ use std::process::Command;
 use crate::sh::{self, Result};
 use crate::steps::{Count, Steps};
 use crate::{
-    browser, builds, checks, cleanroom, conformance, crowd, deb, interop, licences, server, specs,
-    tidy, tree,
+    bench, browser, builds, checks, cleanroom, conformance, crowd, deb, interop, licences, server,
+    specs, tidy, tree,
 };
 
 /// `cargo xtask test [--full] [filter]`
@@ -30,6 +30,7 @@ pub(crate) fn job(words: &[&str]) -> Result<()> {
     steps.run("each feature alone", builds::features);
     steps.run("few dependencies, no newer compiler", builds::dependencies);
     steps.run("the split in every order", builds::orders);
+    bench::step(&mut steps);
     live(&mut steps, full);
     if full {
         interop::step(&mut steps, "Debian's compiler", &["rustc"], builds::debian);

@@ -1,10 +1,14 @@
-//! Echo servers on tokio, ours and the peers', each in a process of its own: what an idle connection costs in memory,
-//! and what a message costs in CPU time. It talks to nothing but its own children on 127.0.0.1.
+//! Servers of other libraries and of ours, each in a process of its own, for `cargo xtask bench` to load. What those on
+//! tokio cost is measured here too: `idle` in memory, `echo` in CPU time. It talks to nothing but its own children.
 
 mod child;
 mod echo;
+mod engine;
 mod idle;
+mod peers;
+mod room;
 mod serve;
+mod sockudo;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -13,10 +17,13 @@ use std::process::ExitCode;
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
 const USAGE: &str = "\
-usage: tidegate-async idle [--connections N] [--tls] [--json FILE]
-       tidegate-async echo [--rounds N] [--seconds S] [--json FILE]
-       tidegate-async serve PEER [PORT] [--tls]        prints the port
-peers: tidegate tokio-tungstenite fastwebsockets tokio-websockets yawc";
+usage: tidegate-peers idle [--connections N] [--tls] [--json FILE]
+       tidegate-peers echo [--rounds N] [--seconds S] [--json FILE]
+       tidegate-peers serve PEER [PORT] [--tls] [--deflate]
+                                 on 127.0.0.1; prints the port, and ends with its standard input when it chose it
+peers: tidegate tokio-tungstenite fastwebsockets tokio-websockets yawc sockudo-ws, on tokio;
+       engine, which is ours without tokio (no --tls)
+paths: /broadcast sends each message to all of that path, /sink drops it, others send it back";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();

@@ -6,22 +6,17 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
-use std::process::Command;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::bench_micro::run_folder;
+use crate::bench::{children, runs};
 use crate::server::{self, Server};
-use crate::sh::{self, Result};
-use crate::tree;
+use crate::sh::Result;
 
 /// `cargo xtask bench idle [--connections N] [--deflate] [--record]`
 pub(crate) fn job(words: &[&str]) -> Result<()> {
     let mut words = words.iter();
-    if words.next() != Some(&"idle") {
-        return Err("bench: there are `bench idle`, `bench async` and `bench micro`".into());
-    }
     let (mut connections, mut kinds, mut record) = (10_000, vec![Kind::Plain], false);
     while let Some(word) = words.next() {
         match *word {
@@ -34,7 +29,7 @@ pub(crate) fn job(words: &[&str]) -> Result<()> {
             other => return Err(format!("bench idle: unknown word {other}").into()),
         }
     }
-    raise_open_files(connections + 200)?;
+    children::raise_open_files(connections + 200)?;
     let binary = server::build(true)?;
     let mut runs = Vec::new();
     for kind in kinds {
@@ -334,83 +329,23 @@ impl Run {
     }
 
     fn record(&self) -> Result<()> {
-        let days = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() / 86_400;
-        let commit = sh::must(
-            Command::new("git")
-                .args(["rev-parse", "--short", "HEAD"])
-                .current_dir(tree::root()),
-        )?;
-        let dir = run_folder()?;
-        let line = json!({
-            "schema": 1, "what": "idle", "kind": self.kind.name(), "date": date(days), "commit": commit.trim(), "workers": 1,
-            "connections": self.connections, "rss_before": self.baseline.resident, "rss_after": self.all.resident,
+        let mut line = json!({
+            "kind": self.kind.name(), "workers": 1, "connections": self.connections,
+            "rss_before": self.baseline.resident, "rss_after": self.all.resident,
             "bytes_per_connection": self.total().round(), "bytes_per_connection_second_half": self.slope().round(),
-            "cores": std::thread::available_parallelism()?.get(), "os": std::env::consts::OS, "arch": std::env::consts::ARCH,
         });
+        for (key, value) in runs::facts("idle")? {
+            line[key] = value;
+        }
+        let path = runs::folder()?.join("idle.jsonl");
         let mut file = fs::OpenOptions::new()
             .create(true)
             .append(true)
-            .open(dir.join("idle.jsonl"))?;
+            .open(&path)?;
         writeln!(file, "{line}")?;
-        println!("recorded in {}", dir.display());
+        println!("recorded in {}", path.display());
         Ok(())
     }
-}
-
-/// A day since the Unix epoch as YYYY-MM-DD (the civil calendar, by counting).
-pub(crate) fn date(mut days: u64) -> String {
-    let leap = |year: u64| {
-        year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
-    };
-    let mut year = 1970;
-    while days >= 365 + u64::from(leap(year)) {
-        days -= 365 + u64::from(leap(year));
-        year += 1;
-    }
-    let mut month = 0;
-    let lengths = [
-        31,
-        28 + u64::from(leap(year)),
-        31,
-        30,
-        31,
-        30,
-        31,
-        31,
-        30,
-        31,
-        30,
-        31,
-    ];
-    while days >= lengths[month] {
-        days -= lengths[month];
-        month += 1;
-    }
-    format!("{year}-{:02}-{:02}", month + 1, days + 1)
-}
-
-/// Lets this program hold as many sockets as it will open.
-fn raise_open_files(wanted: usize) -> Result<()> {
-    let limits = fs::read_to_string("/proc/self/limits")?;
-    let line = limits
-        .lines()
-        .find(|line| line.starts_with("Max open files"))
-        .ok_or("no limit of open files in /proc")?;
-    let mut numbers = line["Max open files".len()..].split_whitespace();
-    let (soft, hard) = (numbers.next().unwrap_or("0"), numbers.next().unwrap_or("0"));
-    let enough =
-        |text: &str| text == "unlimited" || text.parse::<usize>().is_ok_and(|n| n >= wanted);
-    if enough(soft) {
-        return Ok(());
-    }
-    if !enough(hard) {
-        return Err(
-            format!("{wanted} open files are needed, the hard limit here is {hard}").into(),
-        );
-    }
-    let pid = std::process::id().to_string();
-    sh::must(Command::new("prlimit").args(["--pid", &pid, &format!("--nofile={hard}:{hard}")]))
-        .map(drop)
 }
 
 /// Bytes that compression may add to an idle connection.
@@ -422,15 +357,7 @@ const PING_INTERVAL: Duration = Duration::from_secs(25);
 
 #[cfg(test)]
 mod tests {
-    use super::{date, frame, kind_of};
-
-    #[test]
-    fn a_day_becomes_a_date() {
-        assert_eq!(
-            [date(0), date(59), date(19_782), date(20_818)],
-            ["1970-01-01", "1970-03-01", "2024-02-29", "2026-12-31"]
-        );
-    }
+    use super::{frame, kind_of};
 
     #[test]
     fn a_frame_is_masked() {
