@@ -65,6 +65,68 @@ pub(crate) enum Mode {
         #[arg(short, long, help_heading = LOAD)]
         binary: bool,
     },
+    /// Is WebSocket faster and cheaper than HTTP? The same updates by WebSocket, SSE, long polling and polling
+    VsHttp(VsHttp),
+    /// The other end of vs-http: ends with its standard input
+    #[command(hide = true)]
+    VsHttpServer {
+        /// Nanoseconds between two updates
+        #[arg(value_parser = clap::value_parser!(u64).range(1_000..))]
+        every: u64,
+        /// Bytes of an update
+        size: u32,
+    },
+}
+
+/// What `vs-http` can be told.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct VsHttp {
+    /// How many clients
+    #[arg(short, long, value_name = "N", default_value_t = 100, help_heading = LOAD)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=5_000))]
+    pub(crate) clients: u32,
+
+    /// Updates a second; each client gets each
+    #[arg(short, long, value_name = "N", default_value = "10", help_heading = LOAD)]
+    #[arg(value_parser = updates)]
+    pub(crate) rate: f64,
+
+    /// Bytes of an update
+    #[arg(short, long, value_name = "BYTES", default_value_t = 100, help_heading = LOAD)]
+    #[arg(value_parser = clap::value_parser!(u32).range(16..=65_536))]
+    pub(crate) size: u32,
+
+    /// How often a client polls
+    #[arg(short, long, value_name = "MILLISECONDS", default_value = "250", help_heading = LOAD)]
+    #[arg(value_parser = interval)]
+    pub(crate) interval: f64,
+
+    /// How long to measure each way
+    #[arg(short, long, value_name = "SECONDS", default_value = "5", help_heading = LOAD)]
+    #[arg(value_parser = seconds)]
+    pub(crate) duration: f64,
+
+    /// How long each way runs before it is measured
+    #[arg(short, long, value_name = "SECONDS", default_value = "1", help_heading = LOAD)]
+    #[arg(value_parser = seconds)]
+    pub(crate) warmup: f64,
+
+    /// Give up when a way has not brought every client an update by then (exit code 124)
+    #[arg(long, value_name = "SECONDS", default_value = "30", help_heading = BOUNDS)]
+    #[arg(value_parser = seconds)]
+    pub(crate) timeout: f64,
+
+    /// One JSON document on stdout instead of a table
+    #[arg(long, help_heading = SHOWING)]
+    pub(crate) json: bool,
+
+    /// Write a page with the latency plot too
+    #[arg(long, value_name = "FILE", help_heading = SHOWING)]
+    pub(crate) html: Option<PathBuf>,
+
+    /// Do not say on a terminal what is being measured
+    #[arg(short, long, help_heading = SHOWING)]
+    pub(crate) quiet: bool,
 }
 
 /// What every load needs.
@@ -180,6 +242,13 @@ pub(crate) enum DialectName {
     Raw,
     /// Centrifuge's client protocol in JSON: `tidegate serve` at /connection/websocket
     CentrifugeJson,
+    /// The same in protobuf
+    CentrifugeProtobuf,
+    /// Socket.IO 5, at /socket.io/?EIO=4&transport=websocket; the channel is the name of an event that the
+    /// server's program sends to all [default: broadcast]
+    Socketio,
+    /// NATS, at its WebSocket port
+    Nats,
 }
 
 impl DialectName {
@@ -188,6 +257,9 @@ impl DialectName {
         match self {
             DialectName::Raw => "raw",
             DialectName::CentrifugeJson => "centrifuge-json",
+            DialectName::CentrifugeProtobuf => "centrifuge-protobuf",
+            DialectName::Socketio => "socketio",
+            DialectName::Nats => "nats",
         }
     }
 }
@@ -227,6 +299,22 @@ fn rate(text: &str) -> Result<f64, String> {
     }
 }
 
+fn updates(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "expected a number")?;
+    match (0.1..=1e4).contains(&number) {
+        true => Ok(number),
+        false => Err("expected 0.1 to 10000 updates a second".into()),
+    }
+}
+
+fn interval(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "expected a number")?;
+    match (1.0..=60_000.0).contains(&number) {
+        true => Ok(number),
+        false => Err("expected 1 to 60000 milliseconds".into()),
+    }
+}
+
 /// Longest message.
 const MAX_SIZE: i64 = 64 << 20;
 
@@ -246,6 +334,8 @@ Examples:
       One publishes, ten thousand subscribers receive
   tidegate bench idle -c 18000 ws://127.0.0.1:8000/echo
       What a connection that says nothing costs in the server's memory
+  tidegate bench vs-http
+      The same live data by WebSocket and four ways of HTTP, side by side
 
 The load is one thread. Results go to stdout, everything else to stderr.
 Only this machine is loaded unless --i-am-authorized says otherwise.

@@ -2,6 +2,7 @@
 //! What is sent, and when, a [`Load`] decides; nothing is measured here.
 
 use super::clock::{Clock, micros};
+use super::dialect::Frame;
 use super::link::Link;
 use super::plan::Plan;
 use super::target::not_connected;
@@ -64,8 +65,16 @@ impl Out<'_> {
     }
 
     /// Queues a binary message.
-    pub(crate) fn send_octets(&mut self, payload: &[u8]) {
+    fn send_octets(&mut self, payload: &[u8]) {
         self.connection.send_binary(payload, self.resources);
+    }
+
+    /// Queues a message of a dialect.
+    pub(crate) fn say(&mut self, frame: &Frame) {
+        match frame {
+            Frame::Text(text) => self.send(false, text),
+            Frame::Binary(octets) => self.send_octets(octets),
+        }
     }
 
     /// Queues a ping; its number.

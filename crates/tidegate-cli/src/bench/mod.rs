@@ -6,10 +6,11 @@
 //!               echo · fanout · handshake ◄─────────┘                    ▼
 //!                  idle · flood ──────────────────────────► measure ─► report ─► table, JSON, page
 //! ```
-//! It uses the protocol crate as a client and shares nothing with the engine it measures but that.
+//! `vs-http` stands beside it, with a server of its own. It uses the protocol crate as a client and shares nothing with the engine it measures but that.
 
 mod args;
 mod clock;
+mod deliveries;
 mod dialect;
 mod driver;
 mod echo;
@@ -27,6 +28,7 @@ mod report;
 mod schedule;
 mod target;
 mod usage;
+mod vs_http;
 
 pub(crate) use args::{BenchArgs, EXAMPLES};
 
@@ -46,7 +48,36 @@ use std::sync::atomic::AtomicBool;
 /// # Errors
 /// What went wrong, with the exit code for it.
 pub(crate) fn run(args: &BenchArgs) -> Result<(), Failure> {
-    let plan = plan(&args.mode)?;
+    match &args.mode {
+        Mode::VsHttp(args) => vs_http::run(args),
+        Mode::VsHttpServer { every, size } => vs_http::serve(*every, *size as usize),
+        Mode::Echo { common, messages } => {
+            run_load(&Plan::check("echo", common, 100)?.with_messages(messages)?)
+        }
+        Mode::Fanout {
+            common,
+            messages,
+            dialect,
+            channel,
+        } => {
+            let plan = Plan::check("fanout", common, 1_000)?.with_messages(messages)?;
+            run_load(&plan.with_dialect(*dialect, channel.clone())?)
+        }
+        Mode::Handshake { common } => run_load(&Plan::check("handshake", common, 32)?),
+        Mode::Idle {
+            common,
+            size,
+            binary,
+        } => run_load(&Plan::check("idle", common, 1_000)?.with_size(*size, *binary)?),
+        Mode::Flood {
+            common,
+            size,
+            binary,
+        } => run_load(&Plan::check("flood", common, 8)?.with_size(*size, *binary)?),
+    }
+}
+
+fn run_load(plan: &Plan) -> Result<(), Failure> {
     let unit = match plan.mode {
         "fanout" => Unit::Delivery,
         "handshake" => Unit::Handshake,
@@ -54,44 +85,17 @@ pub(crate) fn run(args: &BenchArgs) -> Result<(), Failure> {
         _ => Unit::Message,
     };
     let clock = Clock::new();
-    let mut driver = Driver::new(&plan, clock, interrupts()?)?;
-    let mut progress = Progress::new(&plan, clock);
-    let mut report = Report::new(&plan, unit);
-    let result = load(&plan, &mut driver, &mut progress, &mut report);
+    let mut driver = Driver::new(plan, clock, interrupts()?)?;
+    let mut progress = Progress::new(plan, clock);
+    let mut report = Report::new(plan, unit);
+    let result = load(plan, &mut driver, &mut progress, &mut report);
     driver.reset();
     progress.end();
     let result = report.conclude(result);
     if report.is_measured() {
-        show(&plan, &report)?;
+        show(plan, &report)?;
     }
     result
-}
-
-fn plan(mode: &Mode) -> Result<Plan, Failure> {
-    match mode {
-        Mode::Echo { common, messages } => {
-            Plan::check("echo", common, 100)?.with_messages(messages)
-        }
-        Mode::Fanout {
-            common,
-            messages,
-            dialect,
-            channel,
-        } => Plan::check("fanout", common, 1_000)?
-            .with_messages(messages)?
-            .with_dialect(*dialect, channel.clone()),
-        Mode::Handshake { common } => Plan::check("handshake", common, 32),
-        Mode::Idle {
-            common,
-            size,
-            binary,
-        } => Plan::check("idle", common, 1_000)?.with_size(*size, *binary),
-        Mode::Flood {
-            common,
-            size,
-            binary,
-        } => Plan::check("flood", common, 8)?.with_size(*size, *binary),
-    }
 }
 
 /// Runs the load; what it measured is in the report, also when it ends early.
@@ -122,9 +126,9 @@ fn load(
             report.open_seconds = Some((driver.clock.now() - begun) as f64 / 1e9);
             let result = measure::measure(driver, &mut load, plan, progress, report);
             report.latencies(&load.latencies);
-            (report.errors, report.lost) = (load.errors, load.lost());
-            report.published = Some(load.published);
-            report.delivered = Some(load.delivered);
+            (report.errors, report.lost) = (load.errors(), load.deliveries.lost());
+            report.published = Some(load.deliveries.published);
+            report.delivered = Some(load.deliveries.delivered);
             report.late = plan.rate.map(|_| load.late);
             result
         }
@@ -161,6 +165,11 @@ fn show(plan: &Plan, report: &Report) -> Result<(), Failure> {
             ))
         })?;
     }
+    print(&text)
+}
+
+/// Writes on stdout.
+fn print(text: &str) -> Result<(), Failure> {
     match std::io::stdout().lock().write_all(text.as_bytes()) {
         // Whoever has closed our stdout knows why.
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::failed(

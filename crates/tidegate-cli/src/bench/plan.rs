@@ -1,6 +1,7 @@
 //! What the command line asks for, checked: nothing is contacted that must not be, nothing is asked that cannot be.
 
 use super::args::{Common, DeflateHow, DialectName, Messages};
+use super::dialect::Dialect;
 use super::driver::SECOND;
 use super::payload::STAMP;
 use super::target::{Target, Url};
@@ -154,12 +155,16 @@ impl Plan {
             )));
         }
         let channel = channel.unwrap_or_else(|| {
+            if dialect == DialectName::Socketio {
+                return "broadcast".into();
+            }
             let mut random = [0; 4];
             // Without a random source the name is only less likely to be the only one.
             let _ = getrandom::fill(&mut random);
             format!("bench-{:08x}", u32::from_ne_bytes(random))
         });
         Ok(Plan {
+            subprotocols: Dialect::subprotocols(dialect),
             dialect: Some(dialect),
             channel: Some(channel),
             ..self
@@ -199,8 +204,11 @@ impl Plan {
 }
 
 /// Raises the limit of open files as far as it goes.
+///
+/// # Errors
+/// Exit code 2 when that is not enough.
 #[cfg(unix)]
-fn enough_files(connections: usize) -> Result<(), Failure> {
+pub(crate) fn enough_files(connections: usize) -> Result<(), Failure> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
@@ -218,7 +226,7 @@ fn enough_files(connections: usize) -> Result<(), Failure> {
 }
 
 #[cfg(not(unix))]
-fn enough_files(_connections: usize) -> Result<(), Failure> {
+pub(crate) fn enough_files(_connections: usize) -> Result<(), Failure> {
     Ok(())
 }
 

@@ -91,15 +91,33 @@ pub(crate) struct Report {
 
 /// Microseconds.
 #[derive(Serialize)]
-struct Latency {
+pub(crate) struct Latency {
     min: f64,
     mean: f64,
-    p50: f64,
+    pub(crate) p50: f64,
     p90: f64,
-    p99: f64,
+    pub(crate) p99: f64,
     p999: f64,
     max: f64,
     count: u64,
+}
+
+impl Latency {
+    /// Of latencies in nanoseconds; `None` when there are none.
+    pub(crate) fn of(histogram: &Histogram<u64>) -> Option<Latency> {
+        let micros = |nanos: u64| nanos as f64 / 1e3;
+        let at = |quantile| micros(histogram.value_at_quantile(quantile));
+        (!histogram.is_empty()).then(|| Latency {
+            min: micros(histogram.min()),
+            mean: histogram.mean() / 1e3,
+            p50: at(0.5),
+            p90: at(0.9),
+            p99: at(0.99),
+            p999: at(0.999),
+            max: micros(histogram.max()),
+            count: histogram.len(),
+        })
+    }
 }
 
 /// What is counted.
@@ -208,21 +226,7 @@ impl Report {
     /// The latencies of the window.
     pub(crate) fn latencies(&mut self, latencies: &Latencies) {
         let histogram = latencies.histogram();
-        if histogram.is_empty() {
-            return;
-        }
-        let micros = |nanos: u64| nanos as f64 / 1e3;
-        let at = |quantile| micros(histogram.value_at_quantile(quantile));
-        self.latency_us = Some(Latency {
-            min: micros(histogram.min()),
-            mean: histogram.mean() / 1e3,
-            p50: at(0.5),
-            p90: at(0.9),
-            p99: at(0.99),
-            p999: at(0.999),
-            max: micros(histogram.max()),
-            count: histogram.len(),
-        });
+        self.latency_us = Latency::of(histogram);
         self.histogram = Some(histogram.clone());
     }
 

@@ -47,10 +47,26 @@ impl Url {
                 "user information belongs in a header: -H 'Authorization: …'",
             ));
         }
+        // What follows the host is a colon and a port, or nothing.
+        let behind = &place.as_str()[place.host().len()..];
+        let port = match behind.strip_prefix(':') {
+            None | Some("") => {
+                if secure {
+                    443
+                } else {
+                    80
+                }
+            }
+            Some(port) => port
+                .parse()
+                .ok()
+                .filter(|port| *port > 0)
+                .ok_or_else(|| bad("the port must be a number from 1 to 65535"))?,
+        };
         Ok(Url {
             secure,
             host: place.host().trim_matches(['[', ']']).to_owned(),
-            port: place.port_u16().unwrap_or(if secure { 443 } else { 80 }),
+            port,
             authority: place.as_str().to_owned(),
             path: uri
                 .path_and_query()
@@ -130,7 +146,16 @@ mod tests {
         let url = Url::parse("ws://[::1]:9001").unwrap();
         assert_eq!((&*url.host, url.port, &*url.path), ("::1", 9001, "/"));
         assert_eq!(url.authority, "[::1]:9001");
-        for bad in ["", "a", "ftp://a/", "ws://", "ws://u:p@a/", "ws://a:x/"] {
+        for bad in [
+            "",
+            "a",
+            "ftp://a/",
+            "ws://",
+            "ws://u:p@a/",
+            "ws://a:x/",
+            "ws://a:0/",
+            "ws://a:65536/",
+        ] {
             assert_eq!(Url::parse(bad).unwrap_err().exit, Exit::Usage, "{bad}");
         }
     }
