@@ -1,4 +1,4 @@
-//! Crowds of raw clients against the living server: `cargo xtask storm` and `cargo xtask histories`. The clients are
+//! Crowds of raw clients against the living server: `cargo xtask storm`, `histories` and `idle-hub`. The clients are
 //! one process (`tests/crowd`), the server is another; what is judged is judged there.
 
 use std::fs;
@@ -41,6 +41,27 @@ pub(crate) fn histories(words: &[&str]) -> Result<()> {
     match record {
         true => keep("histories.jsonl", summary),
         false => Ok(()),
+    }
+}
+
+/// `cargo xtask idle-hub [--clients N] [--workers N] [--seconds N] [--record]`
+pub(crate) fn idle(words: &[&str]) -> Result<()> {
+    let (words, record) = without_record(words);
+    let summary = run(&server::build(true)?, true, "idle", &words)?;
+    let measured = |name: &str| summary[name].as_f64().ok_or(format!("no {name}"));
+    let (bytes, micros) = (
+        measured("bytes_per_client")?,
+        measured("cpu_us_per_s_per_client")?,
+    );
+    if record {
+        keep("idle-hub.jsonl", summary)?;
+    }
+    println!(
+        "a silent client with one subscription: {bytes} B (at most {IDLE_BYTES}), {micros} µs/s (at most {IDLE_MICROS})"
+    );
+    match bytes <= IDLE_BYTES && micros <= IDLE_MICROS {
+        true => Ok(()),
+        false => Err("a silent client costs too much".into()),
     }
 }
 
@@ -130,5 +151,8 @@ fn keep(file: &str, mut summary: Value) -> Result<()> {
     Ok(())
 }
 
+/// Resident memory beyond the kernel's, and processor time a second, of a silent client.
+const IDLE_BYTES: f64 = 1_536.0;
+const IDLE_MICROS: f64 = 1.1;
 /// Seconds from the last close to the last recovered reply.
 const BAR: f64 = 5.0;

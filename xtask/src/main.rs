@@ -51,6 +51,8 @@ usage: cargo xtask <job>
   bench agree FOLDER [--rounds N] [--seconds S] [--binary FILE] [--record]
                           a load generator by others (a Cargo package) beside `tidegate bench`
   bench plot              redraws tables and picture from the newest kept runs
+  idle-hub [--clients N] [--workers N] [--seconds N] [--record]
+                          memory and processor time of silent clients with one subscription
   bench idle [--connections N] [--deflate] [--record]
                           memory of idle connections; with --deflate also of compressed ones, beside them
   bench async [--record]  echo servers on tokio beside the peers: idle memory, CPU time of a message
@@ -76,6 +78,7 @@ fn main() -> ExitCode {
         Some((&"storm", rest)) => crowd::storm(rest),
         Some((&"histories", rest)) => crowd::histories(rest),
         Some((&"bench", rest)) => bench::job(rest),
+        Some((&"idle-hub", rest)) => crowd::idle(rest),
         Some((&"deb", rest)) => deb::job(rest),
         Some((&"tidy", _)) => tidy::job(),
         Some((&"fuzz", rest)) => fuzz::job(rest),

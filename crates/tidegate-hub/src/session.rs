@@ -196,6 +196,9 @@ impl Session {
     /// Adds a subscription that waits for its home's answer, and numbers it.
     pub(crate) fn begin(&mut self, topic: TopicName, wish: Wish) -> &mut Subscription {
         self.attempts = self.attempts.wrapping_add(1);
+        if self.subs.is_empty() {
+            self.subs.reserve_exact(1); // most have one; a vector by itself would make room for four
+        }
         self.subs.push(Subscription {
             topic,
             attempt: self.attempts,

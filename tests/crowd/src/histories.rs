@@ -427,6 +427,7 @@ impl<'a> World<'a> {
                 self.crowd.say(client, &json!({ "id": id, "connect": {} }));
                 Ok(())
             }
+            Heard::Ping => Ok(()),
             Heard::Value(value) if self.links[client].step == Step::Connecting => {
                 self.links[client].step = Step::Ready;
                 match value["connect"].is_object() {

@@ -1,11 +1,12 @@
 //! Many raw clients on real sockets against a real `tidegate serve`, which is another process. `storm` cuts all at once
 //! and lets all come back at once; `histories` cuts at random octets and restarts the server, and checks what was
-//! acknowledged against what everybody saw.
+//! acknowledged against what everybody saw. `idle` measures what a silent client costs.
 
 #![forbid(unsafe_code)]
 
 mod crowd;
 mod histories;
+mod idle;
 mod server;
 mod storm;
 mod wire;
@@ -17,6 +18,7 @@ use std::time::Duration;
 const USAGE: &str = "\
 usage: tidegate-crowd storm     --server FILE [--clients N] [--workers N] [--rounds N]
        tidegate-crowd histories --server FILE [--clients N] [--workers N] [--seconds N] [--seed N]
+       tidegate-crowd idle      --server FILE [--clients N] [--workers N] [--seconds N]
 
 The last line of stdout is a summary in JSON. A promise that is broken is an error, with the seed to have it again.
 ";
@@ -44,6 +46,12 @@ fn main() -> ExitCode {
             workers: asked.workers.unwrap_or(2),
             span: Duration::from_secs(asked.seconds.unwrap_or(10)),
             seed: asked.seed.unwrap_or_else(seed),
+            binary: asked.server,
+        }),
+        "idle" => idle::run(&idle::Plan {
+            clients: asked.clients.unwrap_or(10_000),
+            workers: asked.workers.unwrap_or(1),
+            span: Duration::from_secs(asked.seconds.unwrap_or(50)),
             binary: asked.server,
         }),
         _ => {

@@ -278,6 +278,7 @@ impl Storm {
                 self.crowd.say(client, &json!({ "id": 1, "connect": {} }));
                 Ok(())
             }
+            Heard::Ping => Ok(()),
             Heard::Value(value) if client >= self.accounts.len() => self.publisher(client, &value),
             Heard::Value(value) => self.subscriber(client, &value),
             Heard::Closed(code) => Err(format!("client {client} was closed with {code}")),

@@ -15,6 +15,8 @@ pub(crate) enum Heard {
     Upgraded,
     /// A reply or a push.
     Value(Value),
+    /// The hub's ping, which has been answered.
+    Ping,
     /// The server closes with this code.
     Closed(u16),
     /// The connection is gone: by the peer, the network, or because it was to be cut here.
@@ -188,9 +190,11 @@ impl Wire {
                 for line in payload.split(|byte| *byte == b'\n') {
                     let value: Value = serde_json::from_slice(line)
                         .unwrap_or_else(|error| panic!("the server sent no JSON: {error}"));
-                    match value.as_object().is_some_and(serde_json::Map::is_empty) {
-                        true => self.frame(0x81, b"{}"),
-                        false => heard.push(Heard::Value(value)),
+                    if value.as_object().is_some_and(serde_json::Map::is_empty) {
+                        self.frame(0x81, b"{}");
+                        heard.push(Heard::Ping);
+                    } else {
+                        heard.push(Heard::Value(value));
                     }
                 }
                 self.flush(heard);
