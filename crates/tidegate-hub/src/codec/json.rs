@@ -202,6 +202,10 @@ impl<'a> Envelope<'a> {
                 Ok(Numbered { id, command })
             }
             _ if id == 0 => Err(BadFrame),
+            (None, _) => Ok(Numbered {
+                id,
+                command: Err(ClientError::METHOD_NOT_FOUND),
+            }),
             _ => Ok(Numbered {
                 id,
                 command: Err(ClientError::BAD_REQUEST),

@@ -79,6 +79,7 @@ fn open(command: &schema::Command) -> Result<Numbered<'_>, BadFrame> {
         (Some(Command::Send), None) => Ok(Command::Send),
         _ if id == 0 => return Err(BadFrame),
         (Some(command), None) => Ok(command),
+        (None, _) => Err(ClientError::METHOD_NOT_FOUND),
         _ => Err(ClientError::BAD_REQUEST),
     };
     Ok(Numbered {

@@ -175,8 +175,8 @@ fn commands_are_refused_with_the_right_number(mut net: Net) {
             json!({ "sub_refresh": { "channel": chat, "token": "t" } }),
             108,
         ),
-        (json!({ "fly": {} }), 107),
-        (json!({}), 107),
+        (json!({ "fly": {} }), 104),
+        (json!({}), 104),
     ];
     for (command, code) in rows {
         assert_eq!(net.refused(a, command.clone()), code, "{command}");

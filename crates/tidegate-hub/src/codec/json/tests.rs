@@ -175,8 +175,6 @@ fn what_is_no_command_ends_the_connection() {
 #[test]
 fn what_is_a_senseless_command_is_error_107() {
     let rows = [
-        r#"{"id":1}"#,
-        r#"{"id":1,"fly":{}}"#,
         r#"{"id":1,"ping":{},"presence":{"channel":"a"}}"#,
         r#"{"id":1,"subscribe":{}}"#,
         r#"{"id":1,"subscribe":[]}"#,
@@ -188,6 +186,13 @@ fn what_is_a_senseless_command_is_error_107() {
     ];
     for row in rows {
         assert_eq!(one(row), Err(ClientError::BAD_REQUEST), "{row}");
+    }
+}
+
+#[test]
+fn a_method_that_we_do_not_know_is_error_104() {
+    for row in [r#"{"id":1}"#, r#"{"id":1,"fly":{}}"#] {
+        assert_eq!(one(row), Err(ClientError::METHOD_NOT_FOUND), "{row}");
     }
 }
 

@@ -190,14 +190,17 @@ fn what_is_no_command_ends_the_connection() {
 }
 
 #[test]
-fn what_is_a_senseless_command_is_error_107() {
-    for row in [
-        vec![],
-        field(3, b""),
-        [field(11, b""), field(8, b"")].concat(),
+fn a_method_that_we_do_not_know_is_error_104_and_two_at_once_107() {
+    for (row, error) in [
+        (vec![], ClientError::METHOD_NOT_FOUND),
+        (field(3, b""), ClientError::METHOD_NOT_FOUND),
+        (
+            [field(11, b""), field(8, b"")].concat(),
+            ClientError::BAD_REQUEST,
+        ),
     ] {
         one(&row, |command| {
-            assert_eq!(*command, Err(ClientError::BAD_REQUEST))
+            assert_eq!(command.as_ref(), Err(&error));
         });
     }
 }
