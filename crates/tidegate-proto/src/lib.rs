@@ -49,8 +49,8 @@ pub use connection::{
 };
 pub use deflate::{Deflate, DeflateConfig, Negotiated};
 pub use endpoint::{
-    Accept, Direction, Endpoint, EndpointConfig, Handler, MailboxFull, Opening, Outboxes, PeerId,
-    PeerInfo, Post, Rejection, TimerId, Wire, WorkerId,
+    Accept, Call, Dial, DialError, Direction, Endpoint, EndpointConfig, Handler, MailboxFull,
+    Opening, Outboxes, PeerId, PeerInfo, Post, Rejection, TimerId, Wire, WorkerId,
 };
 pub use error::ProtocolError;
 pub use handshake::{OriginPolicy, Request};

@@ -484,6 +484,16 @@ impl Connection {
         self.phase.is_open()
     }
 
+    /// The application has heard how it ended.
+    pub(crate) fn is_over(&self) -> bool {
+        self.phase.is_over()
+    }
+
+    /// The peer's silence counts from now.
+    pub(crate) fn heard(&mut self, now: Time) {
+        self.keepalive.heard(now);
+    }
+
     /// The outbox is above its high mark: reading on would only make it grow.
     pub fn is_high(&self) -> bool {
         self.outbox.is_high()

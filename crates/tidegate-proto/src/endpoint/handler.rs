@@ -1,16 +1,20 @@
 //! The contract between a worker and what runs on it: [`Handler`], and the [`Outboxes`] it acts through.
 
 use super::Core;
+use super::dial::{Dial, DialError};
 use super::peers::{PeerId, WorkerId};
 use crate::close::{CloseCode, Closed};
 use crate::config::Config;
 use crate::connection::{Encoded, Incoming, Level, MessageKind, Part, StreamMisuse, Streaming};
 use crate::deflate::Negotiated;
 use crate::handshake::Request;
+use crate::handshake::client::{Accepted, RequestError};
+use crate::handshake::server::BadResponse;
 use crate::time::Time;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use crate::handshake::server::Refusal as Rejection;
 
@@ -67,12 +71,26 @@ pub trait Handler {
         let _ = (peer, wire, out);
     }
 
+    /// What came of [`Outboxes::dial`]: a WebSocket, whose 101 follows all rules and which can be sent to from
+    /// now on, or the reason why not; then the peer is gone, and [`Handler::closed`] is not called for it. A
+    /// call that was given up with [`Outboxes::close`] is not told of.
+    fn dialed(
+        &mut self,
+        peer: PeerId,
+        answer: Result<&Accepted, &DialError>,
+        out: &mut Outboxes<'_, Self::Mail>,
+    ) {
+        let _ = answer;
+        out.close(peer, CloseCode::GOING_AWAY, "");
+    }
+
     /// The server shuts down; called once for each open peer, which should be closed.
     fn drain(&mut self, peer: PeerId, out: &mut Outboxes<'_, Self::Mail>) {
         out.close(peer, CloseCode::GOING_AWAY, "server is shutting down");
     }
 
-    /// The peer is gone. Called exactly once for each accepted peer. No message, part or `drained` of it
+    /// The peer is gone. Called exactly once for each peer that was accepted or dialed, and for a held one
+    /// that left, or whose time was over, before it had its answer. No message, part or `drained` of it
     /// follows; of an observed peer, what was still owed to it may yet be shown by [`Handler::observed`].
     fn closed(&mut self, peer: PeerId, why: &Closed, out: &mut Outboxes<'_, Self::Mail>);
 }
@@ -84,6 +102,10 @@ pub enum Opening {
     Accept(Accept),
     /// No, with this status and line.
     Reject(Rejection),
+    /// Not yet: somebody else is asked first. Answer with [`Outboxes::accept`] or [`Outboxes::reject`]
+    /// within this time; after it the client is answered 504. What it sends meanwhile is kept, up to
+    /// [`super::MAX_EARLY`] octets, and read after the 101 only.
+    Hold(Duration),
 }
 
 /// How a peer is accepted.
@@ -276,6 +298,42 @@ impl<'a, M> Outboxes<'a, M> {
         self.core.close(peer, code, reason);
     }
 
+    /// Calls an upstream: [`Handler::dialed`] says what came of it. Until then the peer can only be closed,
+    /// which gives up the call.
+    ///
+    /// # Errors
+    /// [`RequestError`] when the request cannot be sent as it is: nothing happens then.
+    pub fn dial(&mut self, dial: &Dial) -> Result<PeerId, RequestError> {
+        self.core.dial(dial)
+    }
+
+    /// Answers a held client with 101. [`Handler::opened`] follows once the handler has returned.
+    ///
+    /// # Errors
+    /// [`BadResponse`] when the answer would break the protocol; the client was answered 500, and nothing
+    /// more is said of it.
+    pub fn accept(&mut self, peer: PeerId, accept: Accept) -> Result<(), BadResponse> {
+        self.core.accept_held(peer, accept)
+    }
+
+    /// Answers a held client with a refusal; nothing more is said of it.
+    pub fn reject(&mut self, peer: PeerId, refusal: &Rejection) {
+        self.core.reject_held(peer, refusal);
+    }
+
+    /// Reads nothing more of an open peer until [`Outboxes::release`]: not one event follows this call, and
+    /// what was read already, at most one read, is kept. Its silence is not counted meanwhile, so hold it
+    /// only while something else has a deadline, such as the peer it waits for. [`Outboxes::close`]
+    /// releases it too.
+    pub fn hold(&mut self, peer: PeerId) {
+        self.core.hold_peer(peer);
+    }
+
+    /// Reads a held peer again.
+    pub fn release(&mut self, peer: PeerId) {
+        self.core.release_peer(peer);
+    }
+
     /// Octets that wait for a peer.
     pub fn queued(&self, peer: PeerId) -> usize {
         self.core.peers.connection(peer).map_or(0, |c| c.queued())
@@ -284,6 +342,10 @@ impl<'a, M> Outboxes<'a, M> {
     /// Where a peer comes from.
     pub fn remote(&self, peer: PeerId) -> Option<SocketAddr> {
         self.core.peers.get(peer).map(|peer| peer.remote())
+    }
+
+    pub(super) fn core_observes(&self, peer: PeerId) -> bool {
+        self.core.peers.get(peer).is_some_and(|p| p.observe)
     }
 
     /// Runs `f` with outboxes for an inner handler, whose mail is wrapped on its way out.

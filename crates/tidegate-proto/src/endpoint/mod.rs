@@ -10,8 +10,11 @@
 //!                │          └─ accepted ─► Open ────┤  write what is owed, half-close, linger
 //!                └─ too slow ──────────────────────►└─► Close
 //! ```
+//! A handler may think before it answers (`hold.rs`), and it may call others itself (`dial.rs`).
 
+mod dial;
 mod handler;
+mod hold;
 mod peers;
 #[cfg(all(test, feature = "deflate"))]
 mod streams;
@@ -20,9 +23,11 @@ mod tests;
 mod timers;
 
 pub use crate::connection::Transport;
+pub use dial::{Call, Dial, DialError};
 pub use handler::{
     Accept, Direction, Handler, MailboxFull, Opening, Outboxes, Post, Rejection, TimerId, Wire,
 };
+pub use hold::MAX_EARLY;
 pub use peers::{PeerId, PeerInfo, WorkerId};
 
 use crate::close::{CloseCode, Closed, Side};
@@ -33,6 +38,7 @@ use crate::error::ProtocolError;
 use crate::handshake::server::{self, BadResponse, Head, Response};
 use crate::handshake::{HeadScan, OriginPolicy, Request};
 use crate::time::{Random, Time};
+use hold::{Asked, Later};
 use peers::{Peer, Peers, Stage};
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -78,6 +84,12 @@ pub(crate) struct Core {
     dirty: VecDeque<PeerId>,
     /// Peers whose outbox was full; they are failed once the handler has returned.
     full: Vec<PeerId>,
+    /// Done once the handler has returned.
+    later: VecDeque<Later>,
+    /// Transports that the driver is to open.
+    calls: VecDeque<PeerId>,
+    /// A handler has held a peer: from now on each event is followed by a look whether it did again.
+    holding: bool,
     draining: bool,
 }
 
@@ -107,6 +119,9 @@ impl<H: Handler> Endpoint<H> {
             wheel: Wheel::new(now),
             dirty: VecDeque::new(),
             full: Vec::new(),
+            later: VecDeque::new(),
+            calls: VecDeque::new(),
+            holding: false,
             draining: false,
         };
         Endpoint { core, handler }
@@ -121,19 +136,12 @@ impl<H: Handler> Endpoint<H> {
     pub fn handle_open(&mut self, now: Time, info: PeerInfo) -> PeerId {
         self.core.now = now;
         let deadline = now + self.core.config.head.timeout;
-        let id = self.core.peers.insert(Peer {
-            info,
-            stage: Stage::Head {
-                octets: Vec::new(),
-                scan: HeadScan::default(),
-                deadline,
-            },
-            dirty: false,
-            observe: false,
-            eof: false,
-            armed: None,
-            held: None,
-        });
+        let stage = Stage::Head {
+            octets: Vec::new(),
+            scan: HeadScan::default(),
+            deadline,
+        };
+        let id = self.core.peers.insert(Peer::new(info, stage));
         self.core.arm(id);
         id
     }
@@ -150,10 +158,13 @@ impl<H: Handler> Endpoint<H> {
         match self.core.peers.get_mut(peer).map(|p| &mut p.stage) {
             Some(Stage::Open(_)) => self.frames(peer, input, mail),
             Some(Stage::Head { .. }) => self.head(peer, input, mail),
+            Some(Stage::Dialing(_)) => self.answer(peer, input, mail),
+            Some(Stage::Asked(_)) => self.early(peer, input, mail),
             Some(Stage::Plain(octets)) => octets.extend_from_slice(input),
             Some(Stage::Refused { .. } | Stage::Dead) | None => {}
         }
         self.settle(mail);
+        self.follow_up(mail);
         self.core.touch(peer);
     }
 
@@ -164,10 +175,23 @@ impl<H: Handler> Endpoint<H> {
             return;
         };
         entry.eof = true;
-        // What came before the end is not lost, though its answers may not fit.
-        if let Some(mut held) = entry.held.take() {
-            self.pull(peer, &mut held, false, mail);
+        if self.ends_later(peer) {
+            return;
         }
+        // What came before the end is not lost, though its answers may not fit.
+        let held = self.core.peers.get_mut(peer).and_then(|p| p.held.take());
+        if let Some(mut held) = held {
+            self.pull(peer, &mut held.octets, false, mail);
+        }
+        self.ended(peer, mail);
+        self.settle(mail);
+        self.follow_up(mail);
+        self.core.touch(peer);
+    }
+
+    /// All that a peer has sent was read, and it will send no more.
+    fn ended(&mut self, peer: PeerId, mail: &mut dyn Post<H::Mail>) {
+        let now = self.core.now;
         let Some(entry) = self.core.peers.get_mut(peer) else {
             return;
         };
@@ -177,22 +201,29 @@ impl<H: Handler> Endpoint<H> {
                 self.over(peer, closed, mail);
             }
             Stage::Head { .. } => entry.kill(&mut self.core.resources),
+            Stage::Asked(_) => self.turn_away(peer, None, Side::Transport, mail),
+            Stage::Dialing(_) => self.dial_failed(peer, DialError::Cut, mail),
             Stage::Refused { .. } | Stage::Plain(_) | Stage::Dead => {}
         }
-        self.settle(mail);
-        self.core.touch(peer);
     }
 
     /// The transport failed: nothing can be sent or received any more.
     pub fn handle_error(&mut self, now: Time, peer: PeerId, mail: &mut dyn Post<H::Mail>) {
         self.core.now = now;
-        if let Some(connection) = self.core.peers.connection_mut(peer) {
-            let closed = connection.handle_end(&mut self.core.resources);
-            self.over(peer, closed, mail);
-        } else if let Some(entry) = self.core.peers.get_mut(peer) {
-            entry.kill(&mut self.core.resources);
+        let Some(entry) = self.core.peers.get_mut(peer) else {
+            return;
+        };
+        match &mut entry.stage {
+            Stage::Open(connection) => {
+                let closed = connection.handle_end(&mut self.core.resources);
+                self.over(peer, closed, mail);
+            }
+            Stage::Asked(_) => self.turn_away(peer, None, Side::Transport, mail),
+            Stage::Dialing(_) => self.dial_failed(peer, DialError::Transport, mail),
+            _ => entry.kill(&mut self.core.resources),
         }
         self.settle(mail);
+        self.follow_up(mail);
         self.core.touch(peer);
     }
 
@@ -202,7 +233,9 @@ impl<H: Handler> Endpoint<H> {
         self.observe_sent(peer, n, mail);
         let resources = &mut self.core.resources;
         let entry = self.core.peers.get_mut(peer);
-        let holds = entry.as_ref().is_some_and(|p| p.held.is_some());
+        let holds = entry
+            .as_ref()
+            .is_some_and(|p| p.held.as_ref().is_some_and(|held| !held.by_handler));
         let drained = match entry.map(|p| &mut p.stage) {
             Some(Stage::Open(connection)) => connection.handle_sent(now, n, resources),
             Some(Stage::Refused { outbox, deadline }) => {
@@ -210,6 +243,10 @@ impl<H: Handler> Endpoint<H> {
                 if outbox.is_empty() {
                     *deadline = (*deadline).min(now + REFUSAL_LINGER);
                 }
+                false
+            }
+            Some(Stage::Dialing(dialing)) => {
+                dialing.outbox.advance(n, 0, resources);
                 false
             }
             _ => false,
@@ -223,6 +260,7 @@ impl<H: Handler> Endpoint<H> {
             self.resume(peer, mail);
             self.settle(mail);
         }
+        self.follow_up(mail);
         self.core.touch(peer);
     }
 
@@ -232,6 +270,7 @@ impl<H: Handler> Endpoint<H> {
         let mut out = Outboxes::new(&mut self.core, post);
         self.handler.mail(mail, &mut out);
         self.settle(post);
+        self.follow_up(post);
     }
 
     /// The time of [`Endpoint::poll_timeout`] has come.
@@ -248,6 +287,7 @@ impl<H: Handler> Endpoint<H> {
                 }
             }
             self.settle(mail);
+            self.follow_up(mail);
         }
     }
 
@@ -267,9 +307,13 @@ impl<H: Handler> Endpoint<H> {
                         *stage = Stage::Dead;
                     }
                 }
+                Some(Stage::Asked(_)) => {
+                    self.turn_away(peer, Some(&shutting_down()), Side::Us, mail);
+                }
                 _ => {}
             }
             self.settle(mail);
+            self.follow_up(mail);
             self.core.touch(peer);
         }
     }
@@ -291,6 +335,7 @@ impl<H: Handler> Endpoint<H> {
         match self.core.peers.get(peer).map(|p| &p.stage) {
             Some(Stage::Open(connection)) => connection.poll_transmit(slices),
             Some(Stage::Refused { outbox, .. }) => outbox.slices(slices),
+            Some(Stage::Dialing(dialing)) => dialing.outbox.slices(slices),
             _ => 0,
         }
     }
@@ -369,7 +414,14 @@ impl<H: Handler> Endpoint<H> {
                 let rest = input.len() - (octets.len() - len).min(input.len());
                 self.upgrade(peer, &request, mail);
                 self.settle(mail);
-                self.frames(peer, &mut input[rest..], mail);
+                let held = matches!(
+                    self.core.peers.get(peer).map(|p| &p.stage),
+                    Some(Stage::Asked(_))
+                );
+                match held {
+                    true => self.early(peer, &input[rest..], mail),
+                    false => self.frames(peer, &mut input[rest..], mail),
+                }
             }
         }
     }
@@ -377,8 +429,7 @@ impl<H: Handler> Endpoint<H> {
     /// A valid request for a WebSocket: who may have one is the Origin policy's and the handler's to say.
     fn upgrade(&mut self, peer: PeerId, request: &Request, mail: &mut dyn Post<H::Mail>) {
         if self.core.draining {
-            let refusal = Rejection::new(503, "the server is shutting down; try again elsewhere");
-            return self.core.refuse(peer, &refusal);
+            return self.core.refuse(peer, &shutting_down());
         }
         if !self.core.config.origins.allows(request) {
             //= rfc6455#10.2  an Origin that is not acceptable is answered 403.
@@ -388,6 +439,12 @@ impl<H: Handler> Endpoint<H> {
         let mut out = Outboxes::new(&mut self.core, mail);
         match self.handler.open(peer, request, &mut out) {
             Opening::Reject(refusal) => self.core.refuse(peer, &refusal),
+            Opening::Hold(patience) => {
+                let asked = Asked::new(request.clone(), self.core.now + patience);
+                if let Some(entry) = self.core.peers.get_mut(peer) {
+                    entry.stage = Stage::Asked(Box::new(asked));
+                }
+            }
             Opening::Accept(accept) => {
                 let observe = accept.observe;
                 if let Err(misuse) = self.core.accept(peer, request, accept) {
@@ -427,16 +484,8 @@ impl<H: Handler> Endpoint<H> {
         let held = self.core.peers.get_mut(peer).and_then(|p| p.held.as_mut());
         match held {
             // An engine that reads on though it should not: the order is kept all the same.
-            Some(held) => *held = [held, &*input].concat().into(),
+            Some(held) => held.octets.extend_from_slice(input),
             None => self.pull(peer, input, true, mail),
-        }
-    }
-
-    /// The outbox has drained: goes on with what was held back.
-    fn resume(&mut self, peer: PeerId, mail: &mut dyn Post<H::Mail>) {
-        let held = self.core.peers.get_mut(peer).and_then(|p| p.held.take());
-        if let Some(mut held) = held {
-            self.pull(peer, &mut held, true, mail);
         }
     }
 
@@ -472,8 +521,10 @@ impl<H: Handler> Endpoint<H> {
                 _ => {}
             }
             self.settle(mail);
-            if is_part && may_hold && self.core.hold(peer, input) {
-                return;
+            let stops =
+                is_part && self.core.is_high(peer) || self.core.holding && self.core.is_held(peer);
+            if stops && may_hold && !input.is_empty() {
+                return self.core.keep(peer, input);
             }
         }
     }
@@ -498,6 +549,11 @@ impl<H: Handler> Endpoint<H> {
                 let refusal = Rejection::new(408, "the request head took too long");
                 self.core.refuse(id, &refusal);
             }
+            Stage::Asked(_) => {
+                let refusal = Rejection::new(504, "the upstream took too long to answer");
+                self.turn_away(id, Some(&refusal), Side::Us, mail);
+            }
+            Stage::Dialing(_) => self.dial_failed(id, DialError::Timeout, mail),
             _ => peer.kill(&mut self.core.resources),
         }
         self.core.touch(id);
@@ -601,7 +657,13 @@ impl Core {
     fn close(&mut self, peer: PeerId, code: CloseCode, reason: &str) {
         if let Some(connection) = self.peers.connection_mut(peer) {
             connection.close(self.now, code, reason, &mut self.resources);
-            self.touch(peer);
+            // Its answer must be read, though nothing else of it counts.
+            self.release_peer(peer);
+            return self.touch(peer);
+        }
+        let stage = self.peers.get(peer).map(|p| &p.stage);
+        if matches!(stage, Some(Stage::Dialing(_) | Stage::Asked(_))) {
+            self.hang_up(peer);
         }
     }
 
@@ -645,17 +707,6 @@ impl Core {
     fn is_high(&self, peer: PeerId) -> bool {
         let connection = self.peers.connection(peer);
         connection.is_some_and(|c| c.is_open() && c.is_high())
-    }
-
-    /// Keeps `rest` for later if the peer's outbox is high.
-    fn hold(&mut self, peer: PeerId, rest: &[u8]) -> bool {
-        if rest.is_empty() || !self.is_high(peer) {
-            return false;
-        }
-        if let Some(entry) = self.peers.get_mut(peer) {
-            entry.held = Some(rest.into());
-        }
-        true
     }
 
     /// Judges the client's offers of compression.
@@ -710,6 +761,10 @@ impl Core {
             arm(peer, id, &mut self.wheel);
         }
     }
+}
+
+fn shutting_down() -> Rejection {
+    Rejection::new(503, "the server is shutting down; try again elsewhere")
 }
 
 /// The engine will be told to look at the peer.

@@ -1,5 +1,7 @@
 //! The table of a worker's peers; a [`PeerId`] never names a later peer in the same slot.
 
+use super::dial::Dialing;
+use super::hold::{Asked, Held};
 use crate::connection::{Connection, Outbox, Resources, Transport};
 use crate::handshake::HeadScan;
 use crate::time::Time;
@@ -61,8 +63,8 @@ pub(super) struct Peer {
     pub(super) eof: bool,
     /// The earliest timer armed for it.
     pub(super) armed: Option<Time>,
-    /// Octets that came while a streaming peer's outbox was high; they wait until it has drained.
-    pub(super) held: Option<Box<[u8]>>,
+    /// It is not read for now; octets that came before that was so wait here.
+    pub(super) held: Option<Box<Held>>,
 }
 
 /// How far a peer has come.
@@ -73,7 +75,11 @@ pub(super) enum Stage {
         scan: HeadScan,
         deadline: Time,
     },
-    /// The handler decides, or a WebSocket is open or closing.
+    /// The handler has not decided yet.
+    Asked(Box<Asked>),
+    /// We call it; its 101 is awaited.
+    Dialing(Box<Dialing>),
+    /// A WebSocket is open or closing.
     Open(Connection),
     /// An HTTP refusal is being written, then the transport is closed.
     Refused { outbox: Outbox, deadline: Time },
@@ -84,15 +90,29 @@ pub(super) enum Stage {
 }
 
 impl Peer {
+    pub(super) fn new(info: PeerInfo, stage: Stage) -> Peer {
+        Peer {
+            info,
+            stage,
+            dirty: false,
+            observe: false,
+            eof: false,
+            armed: None,
+            held: None,
+        }
+    }
+
     pub(super) fn remote(&self) -> SocketAddr {
         self.info.remote
     }
 
     pub(super) fn transport(&self) -> Transport {
         match &self.stage {
-            Stage::Head { .. } => Transport::Open,
+            Stage::Head { .. } | Stage::Asked(_) | Stage::Dialing(_) => Transport::Open,
             Stage::Open(connection) => match connection.transport() {
                 Transport::ShutdownWrite if self.eof => Transport::Close,
+                // A client waits for the server's end of the transport; it has come.
+                Transport::Open if self.eof && connection.is_over() => Transport::Close,
                 transport => transport,
             },
             Stage::Refused { .. } if self.eof => Transport::Close,
@@ -106,6 +126,7 @@ impl Peer {
     pub(super) fn is_owed(&self) -> bool {
         match &self.stage {
             Stage::Open(connection) => connection.queued() > 0,
+            Stage::Dialing(dialing) => !dialing.outbox.is_empty(),
             Stage::Refused { outbox, .. } => !outbox.is_empty(),
             _ => false,
         }
@@ -114,6 +135,10 @@ impl Peer {
     pub(super) fn deadline(&self) -> Option<Time> {
         match &self.stage {
             Stage::Head { deadline, .. } | Stage::Refused { deadline, .. } => Some(*deadline),
+            Stage::Asked(asked) => Some(asked.deadline),
+            Stage::Dialing(dialing) => Some(dialing.deadline),
+            // It cannot be heard while it is held, so its silence means nothing.
+            Stage::Open(connection) if connection.is_open() && self.is_held() => None,
             Stage::Open(connection) => connection.poll_timeout(),
             Stage::Plain(_) | Stage::Dead => None,
         }
@@ -121,10 +146,17 @@ impl Peer {
 
     /// Nothing more will be sent or received.
     pub(super) fn kill(&mut self, resources: &mut Resources) {
-        if let Stage::Refused { outbox, .. } = &mut self.stage {
-            outbox.clear(resources);
+        match &mut self.stage {
+            Stage::Refused { outbox, .. } => outbox.clear(resources),
+            Stage::Dialing(dialing) => dialing.outbox.clear(resources),
+            _ => {}
         }
         self.stage = Stage::Dead;
+    }
+
+    /// The handler holds it.
+    pub(super) fn is_held(&self) -> bool {
+        self.held.as_ref().is_some_and(|held| held.by_handler)
     }
 }
 

@@ -142,7 +142,7 @@ impl World {
         let core = &self.endpoint.core;
         let connection = core.peers.connection(self.peer);
         let held = core.peers.get(self.peer).and_then(|p| p.held.as_ref());
-        let held = held.map_or(0, |held| held.len());
+        let held = held.map_or(0, |held| held.octets.len());
         let used = connection.map_or(0, Connection::capacity) + held;
         self.peak = self.peak.max(used + core.resources.buffered_bytes());
     }
