@@ -27,6 +27,8 @@ pub(super) enum Mark {
     Blocked = 16,
     /// Our side is half-closed.
     HalfClosed = 32,
+    /// We called, and nobody has answered yet.
+    Connecting = 64,
 }
 
 impl Conn {
@@ -45,6 +47,14 @@ impl Conn {
 
     pub(super) fn set(&mut self, mark: Mark) {
         self.marks |= mark as u8;
+    }
+
+    /// The connection stands. The kernel may call a socket writable that is not connected yet.
+    pub(super) fn is_connected(&mut self) -> bool {
+        if self.is(Mark::Connecting) && self.stream.peer_addr().is_ok() {
+            self.clear(Mark::Connecting);
+        }
+        !self.is(Mark::Connecting)
     }
 
     pub(super) fn clear(&mut self, mark: Mark) {

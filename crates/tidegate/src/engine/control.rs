@@ -3,7 +3,7 @@
 use super::adopt::Adoptions;
 use super::bridge::Bridges;
 use super::plain::PlainHttp;
-use rustls::ServerConfig;
+use rustls::{ClientConfig, ServerConfig};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -15,6 +15,7 @@ pub(super) type GivePlainHttp = Box<dyn Fn(PlainHttp) + Send + Sync>;
 /// Settings and word of the end, one for all workers.
 pub(super) struct Shared {
     pub(super) tls: Option<Arc<ServerConfig>>,
+    pub(super) upstream_tls: Option<Arc<ClientConfig>>,
     pub(super) plain_http: Option<GivePlainHttp>,
     pub(super) adoptions: Arc<Adoptions>,
     pub(super) bridges: Arc<Bridges>,

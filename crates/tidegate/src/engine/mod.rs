@@ -7,6 +7,7 @@ mod bridge;
 mod clock;
 mod conn;
 mod control;
+mod dial;
 mod echo;
 mod listener;
 mod mailbox;
@@ -32,7 +33,7 @@ use control::{Control, GivePlainHttp, Shared};
 use mailbox::{Mailbox, PostOffice};
 use mio::net::TcpListener;
 use mio::{Poll, Waker};
-use rustls::ServerConfig;
+use rustls::{ClientConfig, ServerConfig};
 use std::any::Any;
 use std::io;
 use std::marker::PhantomData;
@@ -58,6 +59,7 @@ where
             workers: thread::available_parallelism().map_or(1, usize::from),
             mailbox: 65_536,
             tls: None,
+            upstream_tls: None,
             endpoint: EndpointConfig::default(),
             plain_http: None,
             handler: PhantomData,
@@ -71,6 +73,7 @@ pub struct ServerBuilder<H> {
     workers: usize,
     mailbox: usize,
     tls: Option<Arc<ServerConfig>>,
+    upstream_tls: Option<Arc<ClientConfig>>,
     endpoint: EndpointConfig,
     plain_http: Option<GivePlainHttp>,
     handler: PhantomData<fn() -> H>,
@@ -108,6 +111,14 @@ where
         self
     }
 
+    /// How upstreams are called that want TLS ([`tidegate_proto::Dial::server_name`]): whom to trust, who we
+    /// are. Give `alpn_protocols` as `http/1.1` or not at all; `Tls::upstream` gives such. Default: none,
+    /// and such calls fail. Cost: rustls' session for each upstream, and 16 KiB a worker.
+    pub fn upstream_tls(mut self, config: Arc<ClientConfig>) -> Self {
+        self.upstream_tls = Some(config);
+        self
+    }
+
     /// Limits of request heads, and which Origins are let in.
     pub fn endpoint(mut self, config: EndpointConfig) -> Self {
         self.endpoint = config;
@@ -140,6 +151,7 @@ where
         let boxes = mailboxes(&polls, self.mailbox)?;
         let shared = Arc::new(Shared {
             tls: self.tls,
+            upstream_tls: self.upstream_tls,
             plain_http: self.plain_http,
             adoptions: Arc::new(Adoptions::new(self.workers, wake_one(&boxes))),
             bridges: Arc::new(Bridges::new(self.workers, wake_one(&boxes))),

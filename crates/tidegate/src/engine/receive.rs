@@ -30,7 +30,10 @@ impl<H: Handler> Worker<H> {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     return conn.clear(Mark::Readable);
                 }
-                Err(_) => {
+                Err(error) => {
+                    if conn.is(Mark::Connecting) {
+                        tracing::debug!(%error, "an upstream cannot be reached");
+                    }
                     conn.clear(Mark::Readable);
                     return self.endpoint.handle_error(now, peer, &mut self.post);
                 }
@@ -108,7 +111,10 @@ impl<H: Handler> Worker<H> {
         match decrypted {
             Decrypted::More => {}
             Decrypted::End => self.end(peer),
-            Decrypted::Broken => endpoint.handle_error(now, peer, post),
+            Decrypted::Broken(error) => {
+                tracing::debug!(%error, "TLS failed");
+                endpoint.handle_error(now, peer, post);
+            }
             Decrypted::PlainHttp => {
                 refuse_plain_http(conn);
                 endpoint.handle_error(now, peer, post);

@@ -1,28 +1,29 @@
 //! TLS of one connection on a worker: records in, plaintext out and back; does no I/O but through the socket it is lent.
 
 use mio::net::TcpStream;
-use rustls::{ServerConfig, ServerConnection};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection};
 use std::io::{self, IoSlice, Read, Write};
 use std::sync::Arc;
 
-/// The server's side of a TLS session.
+/// One side of a TLS session: the server's with clients, the client's with upstreams.
 pub(crate) struct Session {
-    tls: ServerConnection,
+    tls: Connection,
     /// Its first octets have come and were TLS.
     began: bool,
     /// close_notify was sent.
     said_goodbye: bool,
 }
 
-/// What a read's worth of octets from a TLS client came to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// What a read's worth of octets from a TLS peer came to.
+#[derive(Debug)]
 pub(crate) enum Decrypted {
     /// Read on.
     More,
     /// The client has said close_notify: no more will come.
     End,
-    /// The records are wrong; an alert may wait to be written.
-    Broken,
+    /// The records, or the certificate, are wrong; an alert may wait to be written.
+    Broken(rustls::Error),
     /// The first octets are no TLS but look like an HTTP request.
     PlainHttp,
 }
@@ -45,8 +46,26 @@ impl Session {
         let mut tls = ServerConnection::new(Arc::clone(config))?;
         tls.set_buffer_limit(Some(BUFFER));
         Ok(Session {
-            tls,
+            tls: Connection::Server(tls),
             began: false,
+            said_goodbye: false,
+        })
+    }
+
+    /// The client's side, with a server whose certificate must be for `name`. Its first record waits to be
+    /// flushed.
+    ///
+    /// # Errors
+    /// Only when the settings contradict themselves.
+    pub(crate) fn client(
+        config: &Arc<ClientConfig>,
+        name: ServerName<'static>,
+    ) -> Result<Session, rustls::Error> {
+        let mut tls = ClientConnection::new(Arc::clone(config), name)?;
+        tls.set_buffer_limit(Some(BUFFER));
+        Ok(Session {
+            tls: Connection::Client(tls),
+            began: true,
             said_goodbye: false,
         })
     }
@@ -54,7 +73,7 @@ impl Session {
     /// A session whose handshake is done, from another driver.
     pub(crate) fn resumed(tls: ServerConnection) -> Session {
         Session {
-            tls,
+            tls: Connection::Server(tls),
             began: true,
             said_goodbye: false,
         }
@@ -83,17 +102,21 @@ impl Session {
             match self.tls.read_tls(&mut rest) {
                 Ok(0) => return Decrypted::End,
                 Ok(_) => {}
-                Err(_) => return Decrypted::Broken,
+                Err(_) => {
+                    return Decrypted::Broken(rustls::Error::General("the buffer is full".into()));
+                }
             }
-            if self.tls.process_new_packets().is_err() {
-                return Decrypted::Broken;
+            if let Err(error) = self.tls.process_new_packets() {
+                return Decrypted::Broken(error);
             }
             loop {
                 match self.tls.reader().read(plain) {
                     Ok(0) => return Decrypted::End,
                     Ok(n) => deliver(&mut plain[..n]),
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                    Err(_) => return Decrypted::Broken,
+                    Err(error) => {
+                        return Decrypted::Broken(rustls::Error::General(error.to_string()));
+                    }
                 }
             }
         }
@@ -132,9 +155,12 @@ impl Session {
         }
     }
 
-    /// The session, for another driver.
-    pub(crate) fn into_inner(self) -> ServerConnection {
-        self.tls
+    /// The session with a client, for another driver.
+    pub(crate) fn into_server(self) -> Option<ServerConnection> {
+        match self.tls {
+            Connection::Server(tls) => Some(tls),
+            Connection::Client(_) => None,
+        }
     }
 }
 

@@ -172,7 +172,7 @@ impl<H: Handler> Worker<H> {
         let Ok(remote) = stream.peer_addr() else {
             return; // the client has left already
         };
-        let session = conn.tls.map(|tls| tls.into_inner());
+        let session = conn.tls.and_then(|tls| tls.into_server());
         let secure = session.is_some();
         let io = PlainIo::new(stream, session, head.clone());
         give(PlainHttp {

@@ -6,7 +6,7 @@
 //!           └─────────────────────────────────────────────────────────────────┘
 //! ```
 //! Reading is in `receive.rs`, writing and closing in `transmit.rs`, accepting in `accept.rs` and
-//! `adopt.rs`.
+//! `adopt.rs`, calling others in `dial.rs`.
 
 use super::accept::Gate;
 use super::bridge::Piers;
@@ -94,7 +94,7 @@ impl<H: Handler> Worker<H> {
         poll: Poll,
         gate: Gate,
     ) -> Worker<H> {
-        let plain = if shared.tls.is_some() {
+        let plain = if shared.tls.is_some() || shared.upstream_tls.is_some() {
             PLAIN_BUFFER
         } else {
             0
@@ -159,6 +159,7 @@ impl<H: Handler> Worker<H> {
         let busy = !self.ready.is_empty()
             || !self.owed.is_empty()
             || self.post.has_mail()
+            || self.endpoint.wants_dial()
             || self.stage == Stage::Emptying
             || self.gate.is_pending();
         if busy {
@@ -191,6 +192,7 @@ impl<H: Handler> Worker<H> {
         self.accept(now);
         self.adopt(now);
         self.bridge(now);
+        self.dial(now);
         self.flush(now);
         self.drain(now);
         self.post.carry();
@@ -209,7 +211,7 @@ impl<H: Handler> Worker<H> {
             return;
         };
         let peer = conn.peer;
-        if event.is_writable() && conn.is(Mark::Blocked) {
+        if event.is_writable() && conn.is(Mark::Blocked) && conn.is_connected() {
             conn.clear(Mark::Blocked);
             self.owed.push(peer);
         }

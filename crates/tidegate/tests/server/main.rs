@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod common;
+mod dial;
 mod echo;
 mod hand_over;
 mod lifecycle;
