@@ -1,8 +1,9 @@
 //! [`Guard`]: a handler around a handler. It refuses what the policy refuses and changes nothing else.
 
 use crate::inspect::rate::{Meter, Rate};
+use tidegate_proto::handshake::client::Accepted;
 use tidegate_proto::{
-    CloseCode, Closed, Handler, Incoming, Opening, Outboxes, Part, PeerId, Request, TimerId, Wire,
+    CloseCode, Closed, DialError, Handler, Incoming, Opening, Outboxes, Part, PeerId, Request, TimerId, Wire,
 };
 
 /// What a peer may send. A value of it is valid: its parts cannot be made otherwise.
@@ -115,6 +116,16 @@ impl<H: Handler> Handler for Guard<H> {
         if self.admits(peer, u64::from(part.first), part.bytes.len(), out) {
             self.inner.part(peer, part, out);
         }
+    }
+
+    fn dialed(
+        &mut self,
+        peer: PeerId,
+        answer: Result<&Accepted, &DialError>,
+        out: &mut Outboxes<'_, H::Mail>,
+    ) {
+        *self.meters(peer) = Meters::default();
+        self.inner.dialed(peer, answer, out);
     }
 
     fn mail(&mut self, mail: H::Mail, out: &mut Outboxes<'_, H::Mail>) {

@@ -6,6 +6,8 @@
 //!                  └─ Policy               parsed once: valid, or refused with line and column
 //! ```
 //!
+//! [`Relay`] is the gateway: a client and an upstream, two full endpoints.
+//!
 //! Time, bytes and chance are passed in; nothing here reads a clock, a socket or a file.
 //!
 //! ```
@@ -23,6 +25,8 @@ pub mod door;
 mod guard;
 mod inspect;
 pub mod policy;
+mod relay;
+mod upstream;
 pub mod written;
 
 pub use guard::{Budget, Guard};
@@ -35,3 +39,5 @@ pub use inspect::rules::{BadRules, FREE_TEXT, Mode, RuleName, Rules, names as ru
 #[cfg(feature = "schema")]
 pub use inspect::schema::{BadSchema, SchemaRules, Schemas};
 pub use policy::{Policy, Route};
+pub use relay::{Number, Relay, RelayCounts, RelayMail, RelaySettings};
+pub use upstream::{BadField, Seen, Upstream, forwarded, is_claim, is_end_to_end};

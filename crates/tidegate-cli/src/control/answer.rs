@@ -2,14 +2,38 @@
 
 use bytes::Bytes;
 use http_body_util::Full;
+use hyper::body::{Body, Incoming};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
-use hyper::{Response, StatusCode};
+use hyper::{Request, Response, StatusCode};
+use std::future::Future;
+use std::sync::Arc;
 
 /// An answer whose body is all there.
-pub(super) type Answer = Response<Full<Bytes>>;
+pub(crate) type Answer = Response<Full<Bytes>>;
+
+/// What answers the requests of a listener.
+pub(crate) trait Answers: Send + Sync + 'static {
+    /// The bodies of its answers.
+    type Body: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
+        + From<Full<Bytes>>
+        + Send
+        + 'static;
+
+    /// Answers one request.
+    fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Response<Self::Body>> + Send;
+}
+
+/// What a request is answered that has made the server panic.
+pub(super) fn mistake<B: From<Full<Bytes>>>() -> Response<B> {
+    let why = "the server made a mistake; it was logged";
+    line(StatusCode::INTERNAL_SERVER_ERROR, why).map(B::from)
+}
 
 /// One line of plain text.
-pub(super) fn line(status: StatusCode, text: &str) -> Answer {
+pub(crate) fn line(status: StatusCode, text: &str) -> Answer {
     let mut answer = new(
         status,
         Bytes::from(format!("{text}\n")),
@@ -20,14 +44,14 @@ pub(super) fn line(status: StatusCode, text: &str) -> Answer {
 }
 
 /// A JSON document that may be stale at once.
-pub(super) fn json(text: String) -> Answer {
+pub(crate) fn json(text: String) -> Answer {
     let mut answer = new(StatusCode::OK, text.into(), "application/json");
     set(&mut answer, header::CACHE_CONTROL, "no-cache");
     answer
 }
 
 /// The method is not for this path.
-pub(super) fn not_allowed() -> Answer {
+pub(crate) fn not_allowed() -> Answer {
     let mut answer = line(
         StatusCode::METHOD_NOT_ALLOWED,
         "only GET and HEAD are answered here",
@@ -37,7 +61,7 @@ pub(super) fn not_allowed() -> Answer {
 }
 
 /// Bytes of a type, with the headers every answer has.
-pub(super) fn new(status: StatusCode, body: Bytes, media_type: &'static str) -> Answer {
+pub(crate) fn new(status: StatusCode, body: Bytes, media_type: &'static str) -> Answer {
     let mut answer = Response::new(Full::new(body));
     *answer.status_mut() = status;
     set(&mut answer, header::CONTENT_TYPE, media_type);
@@ -48,7 +72,7 @@ pub(super) fn new(status: StatusCode, body: Bytes, media_type: &'static str) -> 
 }
 
 /// Sets a header to what is known to be fit for one.
-pub(super) fn set(answer: &mut Answer, name: HeaderName, value: &'static str) {
+pub(crate) fn set(answer: &mut Answer, name: HeaderName, value: &'static str) {
     answer
         .headers_mut()
         .insert(name, HeaderValue::from_static(value));

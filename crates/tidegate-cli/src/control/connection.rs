@@ -1,14 +1,13 @@
 //! One HTTP connection from its arrival to its end, or to the request that makes it a WebSocket; what is
 //! answered is the site's matter.
 
-use super::answer::{self, Answer};
+use super::answer::{self, Answers};
 use super::guarded::Guarded;
-use super::site::Site;
 use super::upgrade::{Watched, Wish};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::Service;
-use hyper::{Request, StatusCode};
+use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::future::{Future, pending, poll_fn};
@@ -25,9 +24,9 @@ use tracing::debug;
 
 /// Serves one connection until its client has enough, is silent for long, has stayed for long enough, or
 /// asks for a WebSocket: then a worker gets it.
-pub(super) async fn serve(
+pub(crate) async fn serve<A: Answers>(
     plain: PlainHttp,
-    site: Arc<Site>,
+    site: Arc<A>,
     adopter: Adopter,
     mut stopped: watch::Receiver<bool>,
 ) {
@@ -57,7 +56,7 @@ pub(super) async fn serve(
     }
 }
 
-type Connection = http1::Connection<TokioIo<Watched<PlainIo>>, Answering>;
+type Connection<A> = http1::Connection<TokioIo<Watched<PlainIo>>, Answering<A>>;
 
 /// How hyper's part in a connection ended.
 enum End {
@@ -78,15 +77,15 @@ pub(super) fn builder() -> http1::Builder {
 }
 
 /// Answers requests from the site; one for a WebSocket is left to wait, for hyper must not answer it.
-struct Answering {
-    site: Arc<Site>,
+struct Answering<A> {
+    site: Arc<A>,
     wish: Wish,
 }
 
-impl Service<Request<Incoming>> for Answering {
-    type Response = Answer;
+impl<A: Answers> Service<Request<Incoming>> for Answering<A> {
+    type Response = Response<A::Body>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Answer, Infallible>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<A::Body>, Infallible>> + Send>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         if self.wish.notice(&request) {
@@ -98,7 +97,7 @@ impl Service<Request<Incoming>> for Answering {
 }
 
 /// Runs hyper until it has finished or has nothing left to do but the request that is not for it.
-async fn drive(connection: &mut Connection, wish: &Wish) -> hyper::Result<End> {
+async fn drive<A: Answers>(connection: &mut Connection<A>, wish: &Wish) -> hyper::Result<End> {
     poll_fn(|cx| match Pin::new(&mut *connection).poll(cx) {
         Poll::Ready(result) => Poll::Ready(result.map(|()| End::Closed)),
         Poll::Pending if wish.granted().is_some() => Poll::Ready(Ok(End::WantsWebSocket)),
@@ -108,7 +107,7 @@ async fn drive(connection: &mut Connection, wish: &Wish) -> hyper::Result<End> {
 }
 
 /// Mails the connection to a worker, socket, request and all that was read behind it.
-async fn give_back(connection: Connection, wish: &Wish, adopter: &Adopter) {
+async fn give_back<A: Answers>(connection: Connection<A>, wish: &Wish, adopter: &Adopter) {
     let parts = connection.into_parts();
     let mut octets = wish.granted().unwrap_or_default().to_vec();
     octets.extend_from_slice(&parts.read_buf);
@@ -133,14 +132,13 @@ async fn refuse_upgrade(mut io: PlainIo) {
     let _ = timeout(LAST_ANSWER, said).await; // a client that does not take it has gone
 }
 
-pub(super) async fn answer(site: &Site, request: Request<Incoming>) -> Answer {
+pub(super) async fn answer<A: Answers>(
+    site: &Arc<A>,
+    request: Request<Incoming>,
+) -> Response<A::Body> {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let answer = Guarded::new(site.answer(request)).await.unwrap_or_else(|| {
-        answer::line(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "the server made a mistake; it was logged",
-        )
-    });
+    let answer = Guarded::new(Arc::clone(site).answer(request)).await;
+    let answer = answer.unwrap_or_else(answer::mistake);
     debug!(%method, path, status = answer.status().as_u16(), "HTTP");
     answer
 }

@@ -2,10 +2,10 @@
 //! keys and reloads. It reaches the workers by mail only, and never holds one up.
 
 pub(crate) mod admin;
-mod answer;
+pub(crate) mod answer;
 pub(crate) mod api;
 mod channels;
-mod connection;
+pub(crate) mod connection;
 mod guarded;
 mod http2;
 pub(crate) mod jwks;
@@ -54,6 +54,13 @@ impl Door {
         if self.0.try_send(connection).is_err() {
             debug!("no room for an HTTP connection; closed");
         }
+    }
+}
+
+impl Arrivals {
+    /// The next one; `None` once all doors are gone.
+    pub(crate) async fn next(&mut self) -> Option<PlainHttp> {
+        self.0.recv().await
     }
 }
 
@@ -187,7 +194,7 @@ async fn run(
             _ = stopped.changed() => break,
             Some(_) = connections.join_next() => {}
             Some(_) = http2_connections.join_next() => {}
-            arrived = arrivals.0.recv(), if room => match arrived {
+            arrived = arrivals.next(), if room => match arrived {
                 Some(plain) if plain.is_http2() => {
                     // They stay as long as their WebSockets, so they have places of their own.
                     if http2_connections.len() < MAX_HTTP2_CONNECTIONS {

@@ -1,7 +1,7 @@
 //! What each path of ordinary HTTP leads to: the page, a channel, or a line that says why not. It speaks to
 //! the hub by mail only.
 
-use super::answer::{self, Answer};
+use super::answer::{self, Answer, Answers};
 use super::api;
 use super::channels::Channels;
 use super::query::channel_route;
@@ -9,6 +9,7 @@ use crate::assets;
 use crate::hosts::Hosts;
 use crate::routes::WRONG_HOST;
 use bytes::Bytes;
+use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap};
 use hyper::{Method, Request, StatusCode, Version};
@@ -49,9 +50,17 @@ impl Names {
     }
 }
 
+impl Answers for Site {
+    type Body = Full<Bytes>;
+
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Answer {
+        self.reply(request).await
+    }
+}
+
 impl Site {
     /// Answers one request; only the API looks at a body.
-    pub(super) async fn answer(&self, request: Request<Incoming>) -> Answer {
+    async fn reply(&self, request: Request<Incoming>) -> Answer {
         if let Some(refusal) = self.refuse_host(&request) {
             return refusal;
         }

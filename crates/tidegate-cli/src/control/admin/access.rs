@@ -31,7 +31,7 @@ impl Access {
     }
 
     /// A page of another name that points here is turned away (DNS rebinding).
-    pub(super) fn refuse_host<B>(&self, request: &Request<B>) -> Option<Answer> {
+    pub(crate) fn refuse_host<B>(&self, request: &Request<B>) -> Option<Answer> {
         let host = match request.uri().authority() {
             Some(authority) => Some(authority.as_str()),
             None => text(request.headers(), header::HOST),

@@ -1,12 +1,11 @@
 //! The admin listener's socket and its connections; what is answered is `Admin`'s matter.
 
-use super::Admin;
-use crate::control::answer;
+use crate::control::answer::{self, Answers};
 use crate::control::connection::builder;
 use crate::control::guarded::Guarded;
 use crate::settings::AdminListen;
 use hyper::service::service_fn;
-use hyper::{Request, StatusCode};
+use hyper::Request;
 use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
 use std::io::{self, ErrorKind};
@@ -45,7 +44,7 @@ pub(crate) fn bind(listen: AdminListen) -> io::Result<Bound> {
 
 /// Serves until `stopped`, and a little longer, so that whoever asks whether we are ready hears that we are
 /// not.
-pub(crate) async fn serve(bound: Bound, admin: Arc<Admin>, mut stopped: watch::Receiver<bool>) {
+pub(crate) async fn serve<A: Answers>(bound: Bound, admin: Arc<A>, mut stopped: watch::Receiver<bool>) {
     let listener = match tokio::net::TcpListener::from_std(bound.listener) {
         Ok(listener) => listener,
         Err(error) => return warn!(%error, "the admin listener cannot be served"),
@@ -72,17 +71,13 @@ async fn end(stopped: &mut watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stop| *stop).await;
 }
 
-async fn connection(stream: TcpStream, admin: Arc<Admin>) {
+async fn connection<A: Answers>(stream: TcpStream, admin: Arc<A>) {
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
         let admin = Arc::clone(&admin);
         async move {
             let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-            let answer = Guarded::new(admin.answer(request))
-                .await
-                .unwrap_or_else(|| {
-                    let why = "the server made a mistake; it was logged";
-                    answer::line(StatusCode::INTERNAL_SERVER_ERROR, why)
-                });
+            let answer = Guarded::new(admin.answer(request)).await;
+            let answer = answer.unwrap_or_else(answer::mistake);
             debug!(%method, path, status = answer.status().as_u16(), "admin");
             Ok::<_, Infallible>(answer)
         }

@@ -3,7 +3,7 @@
 
 mod access;
 mod listener;
-mod metrics;
+pub(crate) mod metrics;
 mod monitor;
 mod view;
 
@@ -11,11 +11,12 @@ pub(crate) use access::Access;
 pub(crate) use listener::{Bound, bind, serve};
 pub(crate) use monitor::{Monitor, ServerState};
 
-use super::answer::{self, Answer};
+use super::answer::{self, Answer, Answers};
 use super::api::{self, Api, ask};
 use super::reload::Reloader;
 use crate::assets;
-use hyper::body::{Body, Bytes};
+use http_body_util::Full;
+use hyper::body::{Body, Bytes, Incoming};
 use hyper::{Method, Request, StatusCode, header};
 use serde_json::json;
 use std::sync::Arc;
@@ -35,9 +36,17 @@ pub(crate) struct Admin {
     pub(crate) reloader: Arc<Reloader>,
 }
 
+impl Answers for Admin {
+    type Body = Full<Bytes>;
+
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Answer {
+        self.reply(request).await
+    }
+}
+
 impl Admin {
     /// Answers one request.
-    pub(crate) async fn answer<B>(&self, request: Request<B>) -> Answer
+    async fn reply<B>(&self, request: Request<B>) -> Answer
     where
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -150,7 +159,7 @@ impl Admin {
     }
 }
 
-fn version() -> Answer {
+pub(crate) fn version() -> Answer {
     let body = json!({
         "schema": 1,
         "name": "tidegate",
@@ -160,7 +169,7 @@ fn version() -> Answer {
     no_store(answer::json(body.to_string()))
 }
 
-fn no_store(mut answer: Answer) -> Answer {
+pub(crate) fn no_store(mut answer: Answer) -> Answer {
     answer::set(&mut answer, header::CACHE_CONTROL, "no-store");
     answer
 }
