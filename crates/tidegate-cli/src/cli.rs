@@ -3,6 +3,7 @@
 use crate::bench::{BenchArgs, EXAMPLES as BENCH_EXAMPLES};
 use crate::connect::{ConnectArgs, EXAMPLES as CONNECT_EXAMPLES};
 use crate::error::{Exit, Failure};
+use crate::guard::{EXAMPLES as GUARD_EXAMPLES, GuardArgs};
 use clap::builder::NonEmptyStringValueParser;
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -32,6 +33,9 @@ pub(crate) enum Command {
     /// Load a WebSocket server and measure what it does
     #[command(after_help = BENCH_EXAMPLES, arg_required_else_help = true, disable_help_subcommand = true)]
     Bench(BenchArgs),
+    /// Protect a WebSocket server: a gateway in front of it
+    #[command(after_help = GUARD_EXAMPLES)]
+    Guard(GuardArgs),
 }
 
 /// What `tidegate serve` can be told.
@@ -206,6 +210,7 @@ fn asked_for() -> &'static str {
     match std::env::args().nth(1).as_deref() {
         Some("connect") => "tidegate connect",
         Some("bench") => "tidegate bench",
+        Some("guard") => "tidegate guard",
         _ => "tidegate serve",
     }
 }
@@ -222,6 +227,7 @@ Examples:
   tidegate serve --dev-cert    the same over https and wss
   tidegate connect URL         a client, at a prompt or in a pipe
   tidegate bench echo URL      how fast, how late and how dear an echo is
+  tidegate guard --upstream URL    a gateway that protects a WebSocket server
   tidegate serve --help        all options";
 
 const SERVE_EXAMPLES: &str = "\

@@ -15,6 +15,7 @@ mod dev_cert;
 mod error;
 mod feeds;
 mod forwarded;
+mod guard;
 mod hosts;
 mod leaving;
 mod logs;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve::run(&args),
         Command::Connect(args) => connect::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Guard(args) => guard::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -307,7 +307,8 @@ impl Handler for Routes {
         };
         let opening = self.decide(peer, route, request, out);
         match &opening {
-            Opening::Accept(_) => {
+            // None of the routes holds anybody.
+            Opening::Accept(_) | Opening::Hold(_) => {
                 self.remember(peer, route);
                 route.of_counts(&self.counts().opened).add(1);
                 debug!(?route, remote = ?out.remote(peer), "connection opened");

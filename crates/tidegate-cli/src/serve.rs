@@ -9,7 +9,7 @@ use crate::control::{self, Channels, Control, Names, Parts, Process, Site};
 use crate::error::{Exit, Failure};
 use crate::hosts::Hosts;
 use crate::routes::{Routes, RoutesMail, Shared};
-use crate::settings::{Settings, name_of};
+use crate::settings::{AdminListen, Settings, name_of};
 use crate::signals::Wanted;
 use crate::tls::Certificates;
 use crate::{logs, service, signals};
@@ -111,17 +111,7 @@ fn bind_admin(settings: &Settings) -> Result<Option<Bound>, Failure> {
     let Some(listen) = settings.admin else {
         return Ok(None);
     };
-    let cannot = |error: io::Error| {
-        let failure = cannot_listen(listen.address, &error);
-        Failure {
-            line: format!(
-                "admin listener: {}",
-                failure.line.replace("--listen", "--admin")
-            ),
-            ..failure
-        }
-    };
-    let bound = admin::bind(listen).map_err(cannot)?;
+    let bound = admin::bind(listen).map_err(|error| bind_failure(listen, &error))?;
     if listen.address.port() != 0 && bound.address.port() != listen.address.port() {
         warn!(wanted = %listen.address, address = %bound.address, "the admin listener's port is taken; it is at another");
     }
@@ -252,7 +242,20 @@ fn finish(
     Ok(())
 }
 
-fn cannot_listen(address: SocketAddr, error: &io::Error) -> Failure {
+/// Why the admin listener cannot listen.
+pub(crate) fn bind_failure(listen: AdminListen, error: &io::Error) -> Failure {
+    let failure = cannot_listen(listen.address, error);
+    Failure {
+        line: format!(
+            "admin listener: {}",
+            failure.line.replace("--listen", "--admin")
+        ),
+        ..failure
+    }
+}
+
+/// Why nothing can listen at an address, and a way out.
+pub(crate) fn cannot_listen(address: SocketAddr, error: &io::Error) -> Failure {
     let port = address.port();
     match error.kind() {
         ErrorKind::AddrInUse => Failure {
@@ -285,14 +288,14 @@ fn announce(settings: &Settings, started: &Started) {
     if let Some(admin) = started.admin {
         info!(address = %admin, "admin listener");
     }
-    let url = url(address, settings.live.tls.is_some());
+    let url = local_url(address, settings.live.tls.is_some());
     let mut stdout = io::stdout().lock();
     // Whoever closed stdout does not want the line.
     let _ = writeln!(stdout, "Tidegate is live: {url}").and_then(|()| stdout.flush());
 }
 
 /// What to open in a browser on this machine.
-fn url(address: SocketAddr, secure: bool) -> String {
+pub(crate) fn local_url(address: SocketAddr, secure: bool) -> String {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
@@ -321,7 +324,10 @@ mod tests {
             ("[::]:81", false, "http://[::1]:81/"),
         ];
         for (address, secure, expected) in rows {
-            assert_eq!(url(address.parse().expect("an address"), secure), expected);
+            assert_eq!(
+                local_url(address.parse().expect("an address"), secure),
+                expected
+            );
         }
     }
 

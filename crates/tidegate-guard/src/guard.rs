@@ -3,7 +3,8 @@
 use crate::inspect::rate::{Meter, Rate};
 use tidegate_proto::handshake::client::Accepted;
 use tidegate_proto::{
-    CloseCode, Closed, DialError, Handler, Incoming, Opening, Outboxes, Part, PeerId, Request, TimerId, Wire,
+    CloseCode, Closed, DialError, Handler, Incoming, Opening, Outboxes, Part, PeerId, Request,
+    TimerId, Wire,
 };
 
 /// What a peer may send. A value of it is valid: its parts cannot be made otherwise.

@@ -122,6 +122,11 @@ impl Relay {
         self.end(peer).is_some_and(|end| !end.is_client)
     }
 
+    /// The other end of a pair, as long as both are there.
+    pub fn other(&self, peer: PeerId) -> Option<PeerId> {
+        self.end(peer)?.other
+    }
+
     /// No pair is left.
     pub fn is_empty(&self) -> bool {
         self.ends.iter().all(Option::is_none)

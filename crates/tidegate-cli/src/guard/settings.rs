@@ -201,7 +201,10 @@ mod tests {
         let rows = [
             ("ws://127.0.0.1:9000", Some(("127.0.0.1", 9000, false))),
             ("ws://127.0.0.1:9000/", Some(("127.0.0.1", 9000, false))),
-            ("WSS://Backend.internal", Some(("backend.internal", 443, true))),
+            (
+                "WSS://Backend.internal",
+                Some(("backend.internal", 443, true)),
+            ),
             ("http://backend", Some(("backend", 80, false))),
             ("wss://[::1]:1", Some(("::1", 1, true))),
             ("ws://127.0.0.1:9000/path", None),

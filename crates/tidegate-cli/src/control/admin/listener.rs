@@ -4,8 +4,8 @@ use crate::control::answer::{self, Answers};
 use crate::control::connection::builder;
 use crate::control::guarded::Guarded;
 use crate::settings::AdminListen;
-use hyper::service::service_fn;
 use hyper::Request;
+use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
 use std::io::{self, ErrorKind};
@@ -44,7 +44,11 @@ pub(crate) fn bind(listen: AdminListen) -> io::Result<Bound> {
 
 /// Serves until `stopped`, and a little longer, so that whoever asks whether we are ready hears that we are
 /// not.
-pub(crate) async fn serve<A: Answers>(bound: Bound, admin: Arc<A>, mut stopped: watch::Receiver<bool>) {
+pub(crate) async fn serve<A: Answers>(
+    bound: Bound,
+    admin: Arc<A>,
+    mut stopped: watch::Receiver<bool>,
+) {
     let listener = match tokio::net::TcpListener::from_std(bound.listener) {
         Ok(listener) => listener,
         Err(error) => return warn!(%error, "the admin listener cannot be served"),

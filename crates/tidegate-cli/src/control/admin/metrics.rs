@@ -15,8 +15,16 @@ use std::sync::Arc;
 
 /// The text of a scrape, in OpenMetrics.
 pub(super) fn write(snapshot: Arc<Snapshot>, counts: Arc<Counts>) -> String {
+    let all = Scrape { snapshot, counts };
+    scrape(move |out| all.write(out))
+}
+
+/// The text that `write` writes, in OpenMetrics.
+pub(crate) fn scrape(
+    write: impl Fn(&mut Out<'_, '_>) -> fmt::Result + Send + Sync + 'static,
+) -> String {
     let mut registry = Registry::with_prefix("tidegate");
-    registry.register_collector(Box::new(Scrape { snapshot, counts }));
+    registry.register_collector(Box::new(Collected(write)));
     let mut text = String::new();
     // Writing to a String does not fail.
     let _ = prometheus_client::encoding::text::encode(&mut text, &registry);
@@ -24,32 +32,43 @@ pub(super) fn write(snapshot: Arc<Snapshot>, counts: Arc<Counts>) -> String {
 }
 
 /// What `Content-Type` says of it.
-pub(super) const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+pub(crate) const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 struct Scrape {
     snapshot: Arc<Snapshot>,
     counts: Arc<Counts>,
 }
 
-impl fmt::Debug for Scrape {
+/// What writes the families of a scrape.
+struct Collected<F>(F);
+
+impl<F> fmt::Debug for Collected<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Scrape")
+        f.write_str("Collected")
     }
 }
 
-type Labels = Vec<(&'static str, String)>;
-type Rows = Vec<(Labels, u64)>;
+/// The labels of a number.
+pub(crate) type Labels = Vec<(&'static str, String)>;
+/// The numbers of a family.
+pub(crate) type Rows = Vec<(Labels, u64)>;
 
-impl Collector for Scrape {
+impl<F> Collector for Collected<F>
+where
+    F: Fn(&mut Out<'_, '_>) -> fmt::Result + Send + Sync + 'static,
+{
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut out = Out(&mut encoder);
-        self.connections(&mut out)?;
-        self.hub(&mut out)?;
-        self.process(&mut out)
+        (self.0)(&mut Out(&mut encoder))
     }
 }
 
 impl Scrape {
+    fn write(&self, out: &mut Out<'_, '_>) -> fmt::Result {
+        self.connections(out)?;
+        self.hub(out)?;
+        self.process(out)
+    }
+
     fn sum(&self, pick: impl Fn(&WorkerCounts) -> &Count) -> u64 {
         self.counts.sum(pick)
     }
@@ -294,15 +313,17 @@ fn coded(map: &BTreeMap<u16, u64>) -> Rows {
 }
 
 /// Writes families of numbers.
-struct Out<'a, 'b>(&'a mut DescriptorEncoder<'b>);
+pub(crate) struct Out<'a, 'b>(&'a mut DescriptorEncoder<'b>);
 
 impl Out<'_, '_> {
-    fn gauges(&mut self, name: &str, help: &str, rows: Rows) -> fmt::Result {
+    /// A family of what goes up and down.
+    pub(crate) fn gauges(&mut self, name: &str, help: &str, rows: Rows) -> fmt::Result {
         let gauge = |n: u64| ConstGauge::new(i64::try_from(n).unwrap_or(i64::MAX));
         self.family(name, help, MetricType::Gauge, rows, gauge)
     }
 
-    fn counters(&mut self, name: &str, help: &str, rows: Rows) -> fmt::Result {
+    /// A family of sums since the start.
+    pub(crate) fn counters(&mut self, name: &str, help: &str, rows: Rows) -> fmt::Result {
         self.family(name, help, MetricType::Counter, rows, ConstCounter::new)
     }
 

@@ -1,0 +1,190 @@
+//! `tidegate guard`: a gateway that protects any WebSocket server behind it. Puts workers, control plane and
+//! signals together, and takes them down again.
+
+mod admin;
+mod args;
+mod gate;
+mod plane;
+mod proxy;
+mod settings;
+
+pub(crate) use args::{EXAMPLES, GuardArgs};
+
+use crate::admission::Admission;
+use crate::control::admin::{Access, Bound, ServerState, bind};
+use crate::control::{self, Process};
+use crate::error::Failure;
+use crate::hosts::Hosts;
+use crate::serve::{bind_failure, cannot_listen, local_url};
+use crate::signals::Wanted;
+use crate::{logs, service, signals};
+use admin::Admin;
+use gate::{Gate, Tally};
+use plane::{InForce, Parts, Plane};
+use settings::Settings;
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use tidegate::engine::{Running, Server};
+use tidegate_guard::{RelayCounts, RelayMail, RelaySettings};
+use tidegate_proto::{EndpointConfig, HeadLimits, OriginPolicy};
+use tracing::{info, warn};
+
+/// Guards until a signal says stop and the clients are gone, or the drain is over.
+///
+/// # Errors
+/// What keeps it from serving, in one line.
+pub(crate) fn run(args: &GuardArgs) -> Result<(), Failure> {
+    let settings = Settings::load(args)?;
+    if args.check_config {
+        let file = args
+            .policy
+            .as_deref()
+            .map(|file| file.display().to_string());
+        let name = file.as_deref().unwrap_or("policy");
+        // Whoever closed stdout does not want the line.
+        let _ = writeln!(io::stdout().lock(), "{name}: fine");
+        return Ok(());
+    }
+    logs::start(settings.log_format, &settings.log)?;
+    let wanted = signals::watch()
+        .map_err(|error| Failure::failed(format!("signals cannot be handled: {error}")))?;
+    let guard = Guarding::start(args, &settings)?;
+    service::ready();
+    // An error would mean that no signal can come any more; then it is time to go, too.
+    while let Ok(Wanted::Reload) = wanted.recv() {
+        guard.plane.reload();
+    }
+    guard.finish(&settings)
+}
+
+/// All that runs.
+struct Guarding {
+    running: Running<RelayMail>,
+    plane: Plane,
+    state: Arc<ServerState>,
+}
+
+/// What all workers share.
+struct Shared {
+    in_force: Arc<InForce>,
+    admission: Arc<Admission>,
+    tally: Arc<Tally>,
+    relays: Vec<Arc<RelayCounts>>,
+}
+
+impl Guarding {
+    fn start(args: &GuardArgs, settings: &Settings) -> Result<Guarding, Failure> {
+        let upstream = settings.target.look_up().unwrap_or_else(|error| {
+            warn!(host = settings.target.host, %error, "the upstream's name is not found; clients get 502 until it is");
+            settings.target.at(Vec::new())
+        });
+        let relay = RelaySettings::new(Arc::clone(&settings.policy), upstream);
+        let shared = Shared {
+            in_force: Arc::new(InForce::new(Arc::new(relay))),
+            admission: Arc::new(Admission::new()),
+            tally: Arc::default(),
+            relays: (0..settings.workers).map(|_| Arc::default()).collect(),
+        };
+        let (door, arrivals) = control::door();
+        let running = start_workers(settings, &shared, door)?;
+        let bound = match settings.admin {
+            Some(listen) => Some(bind(listen).map_err(|error| bind_failure(listen, &error))?),
+            None => None,
+        };
+        let state = Arc::new(ServerState::default());
+        let address = bound.as_ref().map(|bound: &Bound| bound.address);
+        let ip = address.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |at| at.ip());
+        let admin = Arc::new(Admin {
+            access: Access::new(Hosts::new(ip, &[]), false, None),
+            state: Arc::clone(&state),
+            process: Process::new(),
+            tally: shared.tally,
+            relays: shared.relays,
+        });
+        let plane = Plane::start(Parts {
+            args: args.clone(),
+            target: settings.target.clone(),
+            in_force: shared.in_force,
+            mailer: running.mailer(),
+            arrivals,
+            adopter: running.adopter(),
+            upstream_tls: settings.upstream_tls.clone(),
+            admin: bound.map(|bound| (bound, admin)),
+            state: Arc::clone(&state),
+            drain: settings.drain,
+        })
+        .map_err(|error| Failure::failed(format!("the control plane cannot start: {error}")))?;
+        if let Some(address) = address {
+            info!(%address, "admin listener");
+        }
+        announce(settings, &running);
+        Ok(Guarding {
+            running,
+            plane,
+            state,
+        })
+    }
+
+    /// Waits for the clients to leave or the drain to be over.
+    fn finish(self, settings: &Settings) -> Result<(), Failure> {
+        let seconds = settings.drain.as_secs();
+        info!(seconds, "draining; a second signal ends at once");
+        service::stopping();
+        self.state.drain();
+        self.running.drain(settings.drain);
+        self.plane.stop();
+        self.running
+            .join()
+            .map_err(|error| Failure::failed(error.to_string()))?;
+        if !self.plane.join() {
+            return Err(Failure::failed(
+                "the control plane has panicked; its message stands above",
+            ));
+        }
+        info!("stopped");
+        Ok(())
+    }
+}
+
+fn start_workers(
+    settings: &Settings,
+    shared: &Shared,
+    door: control::Door,
+) -> Result<Running<RelayMail>, Failure> {
+    let endpoint = EndpointConfig {
+        head: HeadLimits::default(),
+        // The policy judges the Origin, route by route.
+        origins: OriginPolicy::Any,
+    };
+    let mut server = Server::builder()
+        .listen(settings.listen)
+        .workers(settings.workers)
+        .endpoint(endpoint)
+        .plain_http(move |plain| door.admit(plain));
+    if let Some(tls) = &settings.tls {
+        server = server.tls(Arc::clone(tls));
+    }
+    if let Some(tls) = &settings.upstream_tls {
+        server = server.upstream_tls(Arc::clone(tls));
+    }
+    let in_force = Arc::clone(&shared.in_force);
+    let (admission, tally) = (Arc::clone(&shared.admission), Arc::clone(&shared.tally));
+    let (relays, drain) = (shared.relays.clone(), settings.drain);
+    let gate = move |worker: tidegate_proto::WorkerId| {
+        let counts = Arc::clone(&relays[usize::from(worker.0)]);
+        let (admission, tally) = (Arc::clone(&admission), Arc::clone(&tally));
+        Gate::new(in_force.get(), counts, admission, tally, drain)
+    };
+    server
+        .start(gate)
+        .map_err(|error| cannot_listen(settings.listen, &error))
+}
+
+/// The one line of stdout.
+fn announce(settings: &Settings, running: &Running<RelayMail>) {
+    let url = local_url(running.local_addr(), settings.tls.is_some());
+    let mut stdout = io::stdout().lock();
+    // Whoever closed stdout does not want the line.
+    let _ = writeln!(stdout, "Tidegate is on guard: {url}").and_then(|()| stdout.flush());
+}

@@ -1,0 +1,12 @@
+//! What the rows need: a guard process, a raw upstream, a raw client. None of it shares code with ours.
+
+pub(crate) mod client;
+pub(crate) mod guard;
+pub(crate) mod sha1;
+pub(crate) mod upstream;
+pub(crate) mod wire;
+
+use std::time::Duration;
+
+/// No read of a test waits longer; what does not answer fails the test instead of hanging it.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
