@@ -163,6 +163,12 @@ impl Relay {
     /// What the policy says of a request: its route, or why not.
     fn judge(&self, request: &Request, from: IpAddr) -> Result<(Ready, String), Rejection> {
         let policy = &self.settings.policy;
+        // RFC 9112 lets the target win over Host; two names in one request only serve to confuse.
+        let named = request.header_str("host").unwrap_or_default();
+        if !named.eq_ignore_ascii_case(request.authority()) {
+            let why = "the request target and Host name two hosts";
+            return Err(Rejection::new(400, why));
+        }
         let host = request.host();
         let Found { route, path } = policy
             .route(&host, request.path())

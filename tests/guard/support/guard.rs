@@ -60,7 +60,10 @@ impl Guard {
         let Some(address) = address else {
             let _ = child.kill();
             let _ = child.wait();
-            panic!("no URL in {line:?}; stderr: {}", said.text.lock().expect("no panic"));
+            panic!(
+                "no URL in {line:?}; stderr: {}",
+                said.text.lock().expect("no panic")
+            );
         };
         Guard {
             child,
@@ -123,7 +126,8 @@ impl Guard {
         let stat = std::fs::read_to_string(file).expect("it runs");
         let after = stat.rsplit_once(") ").expect("a name").1;
         let used = after.split(' ').skip(11).take(2);
-        used.map(|field| field.parse::<u64>().expect("a number")).sum()
+        used.map(|field| field.parse::<u64>().expect("a number"))
+            .sum()
     }
 
     /// Waits until it has ended by itself.

@@ -100,7 +100,10 @@ pub(crate) fn read_frame(stream: &mut impl Read) -> io::Result<Option<Frame>> {
     let mut payload = vec![0; length as usize];
     stream.read_exact(&mut payload)?;
     if let Some(key) = mask {
-        payload.iter_mut().zip(key.iter().cycle()).for_each(|(o, k)| *o ^= k);
+        payload
+            .iter_mut()
+            .zip(key.iter().cycle())
+            .for_each(|(o, k)| *o ^= k);
     }
     Ok(Some(Frame {
         first: start[0],

@@ -1,0 +1,203 @@
+//! R1–R11: floods, bombs, slow ends. What they cost is bounded, and others do not notice.
+
+use crate::support::client::{Ask, Client};
+use crate::support::guard::Guard;
+use crate::support::upstream::Upstream;
+use crate::support::wire::{BINARY, KEY, PING, TEXT, field, frame, masked, plain};
+use std::io::Read;
+use std::time::Duration;
+
+#[test]
+fn r1_caps_are_judged_before_the_101_and_a_place_is_free_again() {
+    let upstream = Upstream::echo();
+    let guard = Guard::with_policy(&upstream.url(), "[connections]\nper_ip = 2\ntotal = 100\n");
+    let ask = Ask::new(guard.address, "/");
+    let mut two = [Client::open(guard.address), Client::open(guard.address)];
+    let third = Client::ask(guard.address, &ask);
+    assert_eq!(third.status(), 429, "{}", third.head);
+    assert!(field(&third.head, "retry-after").is_some());
+    two[0].say(8, b"\x03\xE8");
+    two[0].close_code();
+    while Client::ask(guard.address, &ask).status() == 429 {}
+    let seen = upstream.seen.now();
+    assert!(seen.connections <= 4, "{}", seen.connections);
+    let full = Guard::with_policy(&upstream.url(), "[connections]\ntotal = 1\n");
+    let _one = Client::open(full.address);
+    assert_eq!(
+        Client::ask(full.address, &Ask::new(full.address, "/")).status(),
+        503
+    );
+}
+
+#[test]
+fn r3_r4_r5_floods_of_frames_end_with_1008_in_flat_memory() {
+    let upstream = Upstream::echo();
+    let guard = Guard::before(&upstream.url());
+    let pings = masked(PING, b"flood").repeat(50_000);
+    let head = frame(0x01, Some(KEY), b"");
+    let empties = [head.clone(), frame(0x00, Some(KEY), b"").repeat(200_000)].concat();
+    let ones = [head, frame(0x00, Some(KEY), b"x").repeat(131_000)].concat();
+    let before = guard.resident();
+    for (name, octets) in [("R3", pings), ("R4", empties), ("R5", ones)] {
+        let mut client = Client::open(guard.address);
+        let mut writer = client.stream.try_clone().expect("a second handle");
+        let writing = std::thread::spawn(move || {
+            let _ = std::io::Write::write_all(&mut writer, &octets);
+        });
+        let code = client.close_code();
+        assert!(matches!(code, 1_008 | 1_009), "{name}: {code}");
+        drop(client);
+        writing.join().expect("it ends");
+    }
+    assert!(
+        guard.resident() < before + 8_192,
+        "{} KiB",
+        guard.resident() - before
+    );
+    assert_eq!(upstream.seen.now().data().len(), 0);
+}
+
+#[test]
+fn r6_a_bomb_is_refused_long_before_it_is_inflated() {
+    let upstream = Upstream::echo();
+    let policy = "[compression]\ndeflate = \"on\"\n";
+    let guard = Guard::with_policy(&upstream.url(), policy);
+    let ask = Ask::new(guard.address, "/").with("Sec-WebSocket-Extensions", "permessage-deflate");
+    let mut client = Client::opened(guard.address, &ask);
+    assert!(field(&client.head, "sec-websocket-extensions").is_some());
+    let used = guard.ticks();
+    // Zeros, 258 to each 20 bits or so: a fixed block of matches by hand.
+    client.send(&frame(0xC2, Some(KEY), &zeros(60_000)));
+    assert_eq!(client.close_code(), 1_009);
+    assert!(guard.ticks() - used < 20);
+    assert_eq!(upstream.seen.now().data().len(), 0);
+}
+
+/// A deflate stream of about `len` octets that inflates to a thousand times as much.
+fn zeros(len: usize) -> Vec<u8> {
+    // One fixed block: a literal 0, then matches of length 258 (code 285, 11000101) at distance 1 (00000).
+    let (mut bits, mut n, mut out) = (0u64, 0, Vec::with_capacity(len));
+    let mut put = |value: u64, count: u32, out: &mut Vec<u8>| {
+        bits |= value << n;
+        n += count;
+        while n >= 8 {
+            out.push(bits as u8);
+            bits >>= 8;
+            n -= 8;
+        }
+    };
+    put(0b1, 1, &mut out); // final
+    put(0b01, 2, &mut out); // fixed
+    put(u64::from(0b0011_0000u8.reverse_bits()), 8, &mut out); // literal 0
+    while out.len() < len {
+        put(u64::from(0b1100_0101u8.reverse_bits()), 8, &mut out);
+        put(0, 5, &mut out);
+    }
+    put(0, 7, &mut out); // end of block
+    put(0, 7, &mut out);
+    out
+}
+
+#[test]
+fn r7_a_reader_that_stalls_stops_its_upstream_and_costs_a_bounded_piece() {
+    let upstream = Upstream::start(|mut call| {
+        call.answer("");
+        let piece = plain(BINARY, &vec![7; 60_000]).repeat(10);
+        for _ in 0..200 {
+            call.send(&piece);
+        }
+        call.send(&plain(TEXT, b"the end"));
+        call.frames();
+    });
+    let guard = Guard::before(&upstream.url());
+    let mut stalled = Client::open(guard.address);
+    let before = guard.resident();
+    // Another pair goes on while 120 MB wait behind the stalled one.
+    let echo = Upstream::echo();
+    let other = Guard::before(&echo.url());
+    let mut lively = Client::open(other.address);
+    for _ in 0..100 {
+        lively.say(TEXT, b"still here");
+        assert_eq!(lively.frame().payload, b"still here");
+        std::thread::sleep(Duration::from_millis(5)); // time for the flood to pile up, if it could
+    }
+    assert!(
+        guard.resident() < before + 16_384,
+        "{} KiB",
+        guard.resident() - before
+    );
+    // And when it reads again, nothing is missing.
+    let mut messages = 0;
+    loop {
+        let frame = stalled.next();
+        match frame.payload.len() {
+            60_000 => messages += 1,
+            _ => break assert_eq!(frame.payload, b"the end"),
+        }
+    }
+    assert_eq!(messages, 2_000);
+}
+
+#[test]
+fn r7_an_upstream_that_stalls_stops_its_client() {
+    let upstream = Upstream::start(|mut call| {
+        call.answer("");
+        std::thread::sleep(Duration::from_secs(2)); // an upstream that is busy elsewhere
+        call.echo();
+    });
+    let policy = "[rates]\nbytes = { per_second = \"1GiB\", burst = \"1GiB\" }\n";
+    let guard = Guard::with_policy(&upstream.url(), policy);
+    let before = guard.resident();
+    let mut client = Client::open(guard.address);
+    let mut writer = client.stream.try_clone().expect("a second handle");
+    let writing = std::thread::spawn(move || {
+        let message = masked(BINARY, &vec![3; 60_000]);
+        for _ in 0..500 {
+            std::io::Write::write_all(&mut writer, &message).expect("it is taken, later");
+        }
+    });
+    for _ in 0..500 {
+        assert_eq!(client.next().payload.len(), 60_000);
+    }
+    writing.join().expect("all was sent");
+    assert!(
+        guard.resident() < before + 16_384,
+        "{} KiB",
+        guard.resident() - before
+    );
+}
+
+#[test]
+fn r11_resets_at_every_stage_leave_an_idle_guard() {
+    let upstream = Upstream::echo();
+    let guard = Guard::before(&upstream.url());
+    let ask = Ask::new(guard.address, "/").octets();
+    for n in 0..300 {
+        let mut client = Client::connect(guard.address);
+        let stage = n % 6;
+        match stage {
+            0 => {}
+            1 => client.send(&ask[..20]),
+            2 => client.send(&ask),
+            3 => client.send(&[&ask[..], &masked(TEXT, b"early")].concat()),
+            _ => {
+                client.send(&ask);
+                client.read_head();
+                client.send(&masked(TEXT, b"x")[..if stage == 4 { 3 } else { 7 }]);
+            }
+        }
+        let socket = socket2::SockRef::from(&client.stream);
+        socket.set_linger(Some(Duration::ZERO)).expect("an option");
+    }
+    let mut client = Client::open(guard.address);
+    client.say(TEXT, b"alive");
+    assert_eq!(client.frame().payload, b"alive");
+    assert!(!guard.log().contains("panicked"), "{}", guard.log());
+    let used = guard.ticks();
+    client
+        .stream
+        .set_read_timeout(Some(Duration::from_millis(500)))
+        .expect("a timeout");
+    let _ = client.stream.read(&mut [0]); // half a second of nothing
+    assert!(guard.ticks() - used < 25, "it spins");
+}
