@@ -141,9 +141,46 @@ pub(super) fn policy(file: Option<&Path>) -> Result<Arc<Policy>, Failure> {
     let shown = file.display();
     let text = std::fs::read_to_string(file)
         .map_err(|error| Failure::usage(format!("{shown}: it cannot be read: {error}")))?;
-    Policy::parse(&text)
-        .map(Arc::new)
-        .map_err(|fault| Failure::usage(format!("{shown}:{fault}")))
+    let policy =
+        Policy::parse(&text).map_err(|fault| Failure::usage(format!("{shown}:{fault}")))?;
+    match not_enforced(&policy) {
+        Some(what) => Err(Failure::usage(format!(
+            "{shown}: {what} is not enforced by this version, and a rule that only seems to hold is worse than \
+             none; leave it out"
+        ))),
+        None => Ok(Arc::new(policy)),
+    }
+}
+
+/// What a policy asks for that the relay does not do yet.
+fn not_enforced(policy: &Policy) -> Option<&'static str> {
+    let usual = Policy::default();
+    let usual = &usual.routes()[0].limits;
+    let rows = [
+        (policy.audit.is_some(), "[audit]"),
+        (!policy.trusted_proxies.is_empty(), "trusted_proxies"),
+        (policy.routes().iter().any(|r| r.auth.is_some()), "[auth]"),
+        (
+            policy.routes().iter().any(|r| r.rules.blocks()),
+            "blocking content rules",
+        ),
+        (
+            policy.routes().iter().any(|r| r.connections.is_some()),
+            "limits.connections of a route",
+        ),
+        (
+            policy.routes().iter().any(|r| {
+                r.limits.idle.is_some()
+                    || r.limits.lifetime.is_some()
+                    || r.limits.empty_fragments != usual.empty_fragments
+                    || r.limits.message_deadline != usual.message_deadline
+                    || r.limits.frame_size < r.limits.protocol.max_message_size
+            }),
+            "one of idle, lifetime, frame_size, empty_fragments, message_deadline in [limits]",
+        ),
+    ];
+    rows.into_iter()
+        .find_map(|(asked, what)| asked.then_some(what))
 }
 
 fn admin(args: &GuardArgs, listen: SocketAddr) -> Option<AdminListen> {
@@ -177,7 +214,7 @@ fn upstream_tls(args: &GuardArgs, secure: bool) -> Result<Option<Arc<ClientConfi
     let Some(file) = &args.upstream_ca else {
         let platform = secure.then(Tls::platform).transpose();
         return platform
-            .map(|tls| tls.map(|tls| tls.upstream()))
+            .map(|tls| tls.map(|tls| tls.client_config()))
             .map_err(|error| Failure::failed(format!("--upstream: {error}")));
     };
     let pem = std::fs::read(file)
@@ -186,7 +223,7 @@ fn upstream_tls(args: &GuardArgs, secure: bool) -> Result<Option<Arc<ClientConfi
         .root_pem(&pem)
         .and_then(tidegate::dial::TlsBuilder::build)
         .map_err(failed)?;
-    Ok(Some(tls.upstream()))
+    Ok(Some(tls.client_config()))
 }
 
 const PORT: u16 = 8080;
@@ -195,6 +232,29 @@ const ADMIN_PORT: u16 = 8081;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_not_enforced_is_refused_and_the_rest_is_taken() {
+        let asked = |text: &str| not_enforced(&Policy::parse(text).expect(text));
+        for good in [
+            "",
+            "[limits]\nmessage_size = \"1KiB\"\nfragments = 5\n",
+            "[connections]\nper_ip = 2\n",
+            "[rates]\nmessages = { per_second = 1, burst = 1 }\n",
+        ] {
+            assert_eq!(asked(good), None, "{good}");
+        }
+        for bad in [
+            "[rules]\nmode = \"block\"\n",
+            "[audit]\nfile = \"a.jsonl\"\n",
+            "[limits]\nidle = \"60s\"\n",
+            "[limits]\nempty_fragments = 2\n",
+            "[limits]\nmessage_deadline = \"5s\"\n",
+            "[server]\ntrusted_proxies = [\"10.0.0.0/8\"]\n",
+        ] {
+            assert!(asked(bad).is_some(), "{bad}");
+        }
+    }
 
     #[test]
     fn an_upstream_is_named_by_scheme_host_and_port() {

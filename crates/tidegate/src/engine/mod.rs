@@ -112,7 +112,7 @@ where
     }
 
     /// How upstreams are called that want TLS ([`tidegate_proto::Dial::server_name`]): whom to trust, who we
-    /// are. Give `alpn_protocols` as `http/1.1` or not at all; `Tls::upstream` gives such. Default: none,
+    /// are. Give `alpn_protocols` as `http/1.1` or not at all; `Tls::client_config` gives such. Default: none,
     /// and such calls fail. Cost: rustls' session for each upstream, and 16 KiB a worker.
     pub fn upstream_tls(mut self, config: Arc<ClientConfig>) -> Self {
         self.upstream_tls = Some(config);
