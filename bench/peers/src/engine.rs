@@ -58,7 +58,19 @@ impl Handler for Paths {
         if mode == Mode::Broadcast {
             self.room.push(peer);
         }
-        Opening::Accept(Accept::new(Arc::clone(&self.config)))
+        let level = request
+            .query_param("level")
+            .and_then(|level| level.parse().ok());
+        let config = match level {
+            None => Arc::clone(&self.config),
+            // As small as the peers make it, so that the time for it can be compared.
+            Some(level) => {
+                let mut config = Config::clone(&self.config);
+                config.deflate.level = level;
+                Arc::new(config)
+            }
+        };
+        Opening::Accept(Accept::new(config))
     }
 
     fn message(&mut self, peer: PeerId, message: Incoming<'_>, out: Out<'_, '_>) {

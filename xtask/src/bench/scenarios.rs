@@ -57,6 +57,8 @@ impl Scenario {
         match (self.place, contender) {
             (Place::Echo | Place::Sink, Tidegate) => ("/echo?deflate=off", &[]),
             (Place::Deflate, Tidegate) => ("/echo?deflate=shared", &[]),
+            // The level at which the loads' messages become as short as the peers make them.
+            (Place::Deflate, Engine) => ("/echo?level=5", &[]),
             (Place::Echo | Place::Deflate, _) => ("/echo", &[]),
             (Place::Sink, _) => ("/sink", &[]),
             (Place::Hub, Tidegate) => (
@@ -133,7 +135,7 @@ const SINK: &[Contender] = &[
     TokioTungstenite,
     Ws,
 ];
-const DEFLATE: &[Contender] = &[Tidegate, Bun, Yawc, SockudoWs, Ws];
+const DEFLATE: &[Contender] = &[Tidegate, Engine, Bun, Yawc, SockudoWs, Ws];
 /// A delivery through the hub: a third of npm ws, and what Bun's bare publish costs.
 const HUB_BARS: &[Bar] = &[bun(1.05), beside(Ws, 0.333)];
 
