@@ -90,7 +90,7 @@ fn origin(run: &Value) -> String {
 
 /// A table for each row of a comparison.
 fn versus(run: &Value) -> String {
-    let mut text = format!("{}; {} rounds.\n", origin(run), run["rounds"]);
+    let mut text = format!("{}.\n", origin(run));
     for row in run["rows"]
         .as_object()
         .into_iter()
@@ -103,12 +103,13 @@ fn versus(run: &Value) -> String {
         let what = row["what"].as_str().unwrap_or_default();
         let _ = write!(
             text,
-            "\n**{what}** (`tidegate bench {}`)\n\n",
-            row["load"].as_str().unwrap_or_default()
+            "\n**{what}** (`tidegate bench {}`; {} rounds)\n\n",
+            row["load"].as_str().unwrap_or_default(),
+            row["rounds"],
         );
         let _ = writeln!(
             text,
-            "| server | {cost} | ours / it | 95 % below | p50 us | p99 us | rounds |"
+            "| server | {cost} | ours / it | 95 % below | p50 us | p99 us | bytes back | rounds |"
         );
         let _ = writeln!(text, "|---|--:|--:|--:|--:|--:|--:|--:|");
         let mut servers: Vec<(&String, &Value)> =
@@ -306,7 +307,7 @@ mod tests {
     #[test]
     fn a_comparison_becomes_a_table_and_bars() {
         let row = json!({
-            "what": "echo", "load": "echo -c 1",
+            "what": "echo", "load": "echo -c 1", "rounds": 11,
             "servers": {
                 "bun": { "median": 200.0, "ours_over_it": 0.5, "ours_over_it_upper_95": 0.6, "runs": [{"latency_us": {"p50": 7.0}}] },
                 "tidegate": { "median": 100.0, "ours_over_it": 1.0, "ours_over_it_upper_95": 1.0, "runs": [] },

@@ -40,6 +40,12 @@ pub(crate) fn facts(what: &str) -> Result<[(&'static str, Value); 7]> {
     ])
 }
 
+/// What was kept of that name earlier today on this machine.
+pub(crate) fn earlier_today(what: &str) -> Result<Option<Value>> {
+    let path = folder()?.join(format!("{what}.json"));
+    path.is_file().then(|| read(&path)).transpose()
+}
+
 /// The newest kept run of that name, if there is one.
 pub(crate) fn newest(what: &str) -> Result<Option<Value>> {
     let mut days: Vec<PathBuf> = fs::read_dir(tree::root().join("bench/runs"))?

@@ -43,8 +43,13 @@ pub(crate) fn job(rest: &[&str]) -> Result<()> {
         }
         println!("round {round} of {rounds}");
     }
-    let series = table(&points, &runs);
+    let mut series = table(&points, &runs);
     if rest.contains(&"--record") {
+        // Series that were not measured again stay as they were earlier today.
+        let earlier = runs::earlier_today("scale")?.unwrap_or_default();
+        for (name, points) in earlier["series"].as_object().into_iter().flatten() {
+            series.entry(name).or_insert_with(|| points.clone());
+        }
         runs::keep(
             "scale",
             json!({ "rounds": rounds, "seconds": seconds, "series": series }),
@@ -69,7 +74,7 @@ fn once(point: &Point, programs: &Programs, seconds: f64) -> Result<Said> {
 }
 
 /// Prints the medians and gives them back, series by series.
-fn table(points: &[Point], runs: &[Vec<Said>]) -> Value {
+fn table(points: &[Point], runs: &[Vec<Said>]) -> Map<String, Value> {
     let mut series = Map::new();
     for (point, runs) in points.iter().zip(runs) {
         let middle = |of: &dyn Fn(&Said) -> Option<f64>| {
@@ -100,7 +105,7 @@ fn table(points: &[Point], runs: &[Vec<Said>]) -> Value {
             rows.push(row);
         }
     }
-    Value::Object(series)
+    series
 }
 
 fn points() -> Vec<Point> {

@@ -26,14 +26,23 @@ pub(crate) fn job(name: &str, rest: &[&str]) -> Result<()> {
         .flat_map(|row| asked.who(row))
         .collect();
     let programs = Programs::prepare(&everyone, asked.binary.as_deref())?;
-    let mut rows = Map::new();
+    // A row measured again takes the place of what it was earlier today; the others stay.
+    let mut rows = match asked
+        .record
+        .then(|| runs::earlier_today(name))
+        .transpose()?
+        .flatten()
+    {
+        Some(earlier) => earlier["rows"].as_object().cloned().unwrap_or_default(),
+        None => Map::new(),
+    };
     for scenario in &asked.scenarios {
         let table = Table::fill(scenario, &asked, &programs);
         print!("{}", table.text());
-        rows.insert(scenario.name.to_owned(), table.json());
+        rows.insert(scenario.name.to_owned(), table.json(&asked));
         if asked.record {
             // After each row, so that what was measured is kept when a later row goes wrong.
-            let run = json!({ "rounds": asked.rounds, "seconds": asked.seconds, "rows": &rows });
+            let run = json!({ "rows": &rows });
             runs::keep(name, run)?;
         }
     }
@@ -240,7 +249,7 @@ impl<'a> Table<'a> {
         text
     }
 
-    fn json(&self) -> Value {
+    fn json(&self, asked: &Asked) -> Value {
         let columns = self.columns.iter().map(|column| {
             (
                 column.contender.name().to_owned(),
@@ -249,6 +258,8 @@ impl<'a> Table<'a> {
         });
         json!({
             "what": self.scenario.what,
+            "rounds": asked.rounds,
+            "seconds": asked.seconds,
             "load": self.scenario.words.join(" "),
             "servers": Value::Object(columns.collect()),
             "must_reach": self.verdicts().iter().map(Verdict::json).collect::<Vec<Value>>(),
