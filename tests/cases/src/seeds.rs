@@ -39,6 +39,10 @@ pub fn of(target: &str) -> BTreeSet<Vec<u8>> {
             .iter()
             .map(|text| text.as_bytes().to_vec())
             .collect(),
+        "content" => CONTENTS
+            .iter()
+            .map(|text| text.as_bytes().to_vec())
+            .collect(),
         "command_protobuf" => COMMANDS_PROTOBUF
             .iter()
             .map(|octets| octets.to_vec())
@@ -110,6 +114,24 @@ const TOKENS: &[&str] = &[
     r#"{"sub":"ann","exp":1800000060,"iat":1,"nbf":1.5,"jti":"7","aud":["a","b"],"iss":"i"}"#,
     r#"{"sub":"ann","info":{"n":[1]},"channels":["a"],"subs":{"b":{"info":1,"b64info":"e30="}}}"#,
     r#"{"sub":"ann","channel":"$x","expire_at":0,"aud":"a","b64info":"e30=","meta":{"x":[[]]}}"#,
+];
+
+/// Messages that a guard looks into.
+const CONTENTS: &[&str] = &[
+    r#"{"type":"chat","text":"hello","n":[1,-2.5e3,true,null]}"#,
+    r#"{"a":1,"\u0061":2}"#,
+    r#"["\ud83d\ude00","\ud800","\n"]"#,
+    r#"{"d":"{\"a\":[\"1' or 1=1--\"]}"}"#,
+    r#"{"f":"Li4vLi4vLi4vZXRjL3Bhc3N3ZA=="}"#,
+    r#"{"id":"%2531%2527%2520or%25201=1--"}"#,
+    r#"{"n":"&lt;script&gt;alert(1)&#60;/script>"}"#,
+    r#"{"__proto__":{"$ne":1}}"#,
+    "${${lower:j}ndi:ldap://x}",
+    "un/**/ion /*!50000select*/ 1",
+    "c'a't${IFS}/e\\tc/pass$@wd;..\\..//",
+    "card 4111 1111 1111 1111, AKIAIOSFODNN7EXAMPLE",
+    r#"{"n":4111111111111111,"k":"-----BEGIN PRIVATE KEY-----\nMII"}"#,
+    "\u{feff}{}",
 ];
 
 /// Commands of the Centrifuge protocol; the table has none.

@@ -14,6 +14,7 @@ mod chapters {
         };
     }
     chapter!(client, "client.md");
+    chapter!(guard_content, "guard-content.md");
     chapter!(handler, "handler.md");
     chapter!(messages, "messages.md");
     chapter!(server, "server.md");

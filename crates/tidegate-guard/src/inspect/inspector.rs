@@ -2,7 +2,7 @@
 //! it never changes what passes, but for what it masks.
 
 use super::detect::{self, Budget, Engine, Scope, Set};
-use super::json::{self, Fault, Leaf, Path, Place, Sink};
+use super::json::{self, Fault, JsonLimits, Leaf, Path, Place, Sink};
 use super::layers;
 use super::leak::{self, Leak, Leaks};
 use super::rules::{BadRules, Mode, RuleName, Rules, STRUCTURE, place};
@@ -427,8 +427,7 @@ impl<'a> Look<'a> {
             return;
         }
         self.leaving = true;
-        let whole =
-            json::looks_like_json(message) && json::walk(message, &shared.rules.json, walk, self);
+        let whole = json::walk(message, &UNLIMITED, walk, self);
         if !whole && !self.blocked {
             self.findings.clear();
             self.masks.clear();
@@ -540,6 +539,15 @@ fn spliced(message: &[u8], masks: &[(Range<usize>, Vec<u8>)]) -> Vec<u8> {
     whole.extend_from_slice(&message[at..]);
     whole
 }
+
+/// A server may send what it likes; the walk needs no limits to end.
+const UNLIMITED: JsonLimits = JsonLimits {
+    max_depth: usize::MAX,
+    max_nodes: usize::MAX,
+    max_key_length: usize::MAX,
+    max_keys: usize::MAX,
+    max_number_length: usize::MAX,
+};
 
 /// Nothing shorter is an attack.
 const SHORTEST: usize = 3;

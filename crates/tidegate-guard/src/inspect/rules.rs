@@ -303,3 +303,49 @@ pub(crate) mod place {
     #[cfg(feature = "schema")]
     pub(crate) const SCHEMA: usize = 15;
 }
+
+/// What a policy says of its content rules.
+impl From<&crate::policy::Rules> for Rules {
+    fn from(policy: &crate::policy::Rules) -> Rules {
+        use crate::policy::{Mode as Said, Rule};
+        let mut rules = Rules::default();
+        for said in Rule::ALL {
+            let mode = match policy.mode(*said) {
+                Said::Off => Mode::Off,
+                Said::Monitor => Mode::Monitor,
+                Said::Block => Mode::Block,
+            };
+            let names: &[&str] = match said {
+                // A route that only watches need not ask for JSON: that is for who blocks.
+                Rule::Json if mode == Mode::Block => &["json", "json-required"],
+                Rule::Json => &["json"],
+                Rule::DuplicateKey => &["json-duplicate-key"],
+                Rule::Complexity => &["json-depth", "json-nodes", "json-keys", "json-key-length"],
+                Rule::Schema => &["schema"],
+                Rule::PrototypePollution => &["prototype"],
+                Rule::Nosql => &["nosql"],
+                Rule::Sqli => &["sqli"],
+                Rule::Xss => &["xss"],
+                Rule::Command => &["command"],
+                Rule::Traversal => &["traversal"],
+                Rule::Ssti => &["template"],
+                Rule::Xxe => &["xxe"],
+                Rule::Log4shell => &["log4shell"],
+                Rule::CardNumber => &["leak-card"],
+                Rule::SecretKey => &[
+                    "leak-private-key",
+                    "leak-aws-key",
+                    "leak-token",
+                    "leak-jwt",
+                    "leak-password",
+                ],
+                Rule::StackTrace => &["leak-trace", "leak-sql-error"],
+                Rule::Overlimit => &["overlimit"],
+            };
+            for name in names {
+                rules.modes.insert((*name).to_owned(), mode);
+            }
+        }
+        rules
+    }
+}

@@ -2,6 +2,7 @@
 //! functions, so that the corpora replay as unit tests on any machine.
 
 mod connection;
+mod content;
 mod deflate;
 mod frame;
 mod octets;
@@ -29,6 +30,10 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "connection",
         run: connection,
+    },
+    Target {
+        name: "content",
+        run: content,
     },
     Target {
         name: "deflate",
@@ -98,6 +103,11 @@ pub fn token(data: &[u8]) {
 /// Frames to either role in any pieces, and hostile I/O around them.
 pub fn connection(data: &[u8]) {
     connection::run(data);
+}
+
+/// A message is judged: the strict walk, its layers, every rule, masks.
+pub fn content(data: &[u8]) {
+    content::run(data);
 }
 
 /// Compressed messages to either role, and what is sent compressed.

@@ -22,34 +22,35 @@ use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use normal::Traits;
 use regex_automata::meta::Regex;
 use regex_automata::util::syntax;
+use std::cmp::Reverse;
 use std::sync::OnceLock;
 
-/// What kind of attack a rule is about.
+/// What kind of attack a rule is about; the narrow ones first, so that a text that is several is named by them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[repr(u8)]
 pub(crate) enum Family {
+    Log4shell,
+    Xxe,
+    Prototype,
+    Nosql,
     Sqli,
     Xss,
     Command,
-    Traversal,
-    Nosql,
-    Prototype,
     Template,
-    Xxe,
-    Log4shell,
+    Traversal,
 }
 
 impl Family {
     pub(crate) const ALL: [Family; 9] = [
+        Family::Log4shell,
+        Family::Xxe,
+        Family::Prototype,
+        Family::Nosql,
         Family::Sqli,
         Family::Xss,
         Family::Command,
-        Family::Traversal,
-        Family::Nosql,
-        Family::Prototype,
         Family::Template,
-        Family::Xxe,
-        Family::Log4shell,
+        Family::Traversal,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -261,7 +262,7 @@ impl Engine {
         &self.rules
     }
 
-    /// Tells `found` of each family that is in the text, with the rule that weighed most.
+    /// Tells `found` of each family that is in the text, with the rule that weighed most; of equals the first.
     pub(crate) fn detect(
         &self,
         text: &[u8],
@@ -325,11 +326,10 @@ impl Engine {
             let own = matched.and(self.by_family[family as usize]);
             let sum: i32 = own.each().map(|rule| i32::from(weight(rule))).sum();
             if sum >= i32::from(ENOUGH) {
-                found(
-                    own.each()
-                        .max_by_key(|rule| weight(*rule))
-                        .expect("it weighs"),
-                );
+                let heaviest = own
+                    .each()
+                    .max_by_key(|rule| (weight(*rule), Reverse(*rule)));
+                found(heaviest.expect("it weighs"));
             }
         }
     }
