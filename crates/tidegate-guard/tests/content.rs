@@ -119,15 +119,15 @@ const TO_SERVER: &[(&str, &str, &str, &str)] = &[
     ),
     (
         "M2 JSON in a string",
-        r#"{"d":"{\"a\":[\"1' or 1=1--\"]}"}"#,
+        r#"{"d":"{\"a\":[\"admin\\u0027--\"]}"}"#,
         "sqli-",
         "/d»/a/0",
     ),
     (
         "M2 JSON in JSON in a string",
-        r#"{"d":"{\"a\":\"{\\\"__proto__\\\":{}}\"}"}"#,
-        "prototype-key",
-        "/d»/a»/__proto__",
+        r#"{"d":"{\"a\":\"{\\\"b\\\":\\\"admin\\\\u0027--\\\"}\"}"}"#,
+        "sqli-",
+        "/d»/a»/b",
     ),
     (
         "M2 fullwidth",
