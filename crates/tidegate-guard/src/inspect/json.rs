@@ -350,10 +350,12 @@ impl<S: Sink> Walk<'_, S> {
         self.count()?;
         let from = self.at;
         let start = self.scratch.keys.len();
-        let mut keys = std::mem::take(&mut self.scratch.keys);
-        let read = self.decode(&mut keys);
-        self.scratch.keys = keys;
-        let lone = read?;
+        let (plain, lone) = self.text()?;
+        let Scratch { keys, text, .. } = &mut *self.scratch;
+        match plain {
+            Some(length) => keys.extend_from_slice(&self.message[from + 1..from + 1 + length]),
+            None => keys.extend_from_slice(text),
+        }
         let key = start..self.scratch.keys.len();
         let open = self.innermost();
         open.index = 0;
@@ -395,17 +397,8 @@ impl<S: Sink> Walk<'_, S> {
 
     fn string(&mut self) -> Result<(), Ended> {
         let from = self.at;
-        let plain = plain_string(&self.message[from + 1..]);
-        let mut text = std::mem::take(&mut self.scratch.text);
-        text.clear();
-        let lone = if let Some(length) = plain {
-            self.at += length + 2;
-            Ok(false)
-        } else {
-            self.decode(&mut text)
-        };
-        self.scratch.text = text;
-        if lone? {
+        let (plain, lone) = self.text()?;
+        if lone {
             self.tell(Fault::Surrogate)?;
         }
         let Scratch {
@@ -422,6 +415,20 @@ impl<S: Sink> Walk<'_, S> {
             path: Path { open, keys },
         };
         self.sink.leaf(leaf).then_some(()).ok_or(Ended)
+    }
+
+    /// Reads the string at `at`: its length when it stands there as it is, else it is decoded into the scratch's text. True
+    /// when it has half a surrogate pair.
+    fn text(&mut self) -> Result<(Option<usize>, bool), Ended> {
+        if let Some(length) = plain_string(&self.message[self.at + 1..]) {
+            self.at += length + 2;
+            return Ok((Some(length), false));
+        }
+        let mut text = std::mem::take(&mut self.scratch.text);
+        text.clear();
+        let lone = self.decode(&mut text);
+        self.scratch.text = text;
+        Ok((None, lone?))
     }
 
     /// Appends the string at `at`, decoded; true when it has half a surrogate pair, for which U+FFFD stands.
