@@ -105,7 +105,7 @@ impl Deliveries {
     }
 
     /// Which publication it is: the subscriber's `next`, or a later one. Anything else is wrong.
-    fn which(&self, next: u64, payload: &[u8]) -> Option<(u64, u64)> {
+    fn which(&mut self, next: u64, payload: &[u8]) -> Option<(u64, u64)> {
         let stamp = read_stamp(payload)?;
         let expected = (next - self.first) as usize;
         let at = match self.under_way.get(expected) {

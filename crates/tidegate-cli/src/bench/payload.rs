@@ -6,11 +6,20 @@ pub(crate) const STAMP: usize = 16;
 /// Places in the text where a payload may begin.
 const PLACES: usize = 4_096;
 
-/// Makes and judges payloads of one size.
+/// Makes and judges payloads of one size. Messages that go out together share a stamp, so the last one made and the last
+/// one looked for are kept.
 pub(crate) struct Payloads {
     size: usize,
     text: String,
-    made: String,
+    made: Made,
+    expected: Made,
+}
+
+/// A payload and the stamp it is of.
+#[derive(Default)]
+struct Made {
+    stamp: Option<u64>,
+    payload: String,
 }
 
 impl Payloads {
@@ -19,37 +28,37 @@ impl Payloads {
         Payloads {
             size,
             text: ticks(size + PLACES),
-            made: String::with_capacity(size),
+            made: Made::default(),
+            expected: Made::default(),
         }
     }
 
     /// The payload of this stamp. One that is too short for a stamp has none.
     pub(crate) fn make(&mut self, stamp: u64) -> &str {
-        self.made.clear();
-        match self.size.checked_sub(STAMP) {
-            None => self.made.push_str(&self.text[..self.size]),
-            Some(rest) => {
-                let place = place(stamp);
-                push_stamp(&mut self.made, stamp);
-                self.made.push_str(&self.text[place..place + rest]);
-            }
-        }
-        &self.made
+        self.made.of(stamp, self.size, &self.text)
     }
 
     /// It is the payload of this stamp, whole.
-    pub(crate) fn is(&self, payload: &[u8], stamp: u64) -> bool {
-        if payload.len() != self.size {
-            return false;
-        }
-        match payload.split_at_checked(STAMP) {
-            None => payload == &self.text.as_bytes()[..self.size],
-            Some((head, rest)) => {
-                let place = place(stamp);
-                read_stamp(head) == Some(stamp)
-                    && rest == &self.text.as_bytes()[place..place + rest.len()]
+    pub(crate) fn is(&mut self, payload: &[u8], stamp: u64) -> bool {
+        payload == self.expected.of(stamp, self.size, &self.text).as_bytes()
+    }
+}
+
+impl Made {
+    fn of(&mut self, stamp: u64, size: usize, text: &str) -> &str {
+        if self.stamp != Some(stamp) {
+            self.stamp = Some(stamp);
+            self.payload.clear();
+            match size.checked_sub(STAMP) {
+                None => self.payload.push_str(&text[..size]),
+                Some(rest) => {
+                    let place = place(stamp);
+                    push_stamp(&mut self.payload, stamp);
+                    self.payload.push_str(&text[place..place + rest]);
+                }
             }
         }
+        &self.payload
     }
 }
 
