@@ -45,7 +45,9 @@ fn r3_r4_r5_floods_of_frames_end_with_1008_in_flat_memory() {
             let _ = std::io::Write::write_all(&mut writer, &octets);
         });
         let code = client.close_code();
-        assert!(matches!(code, 1_008 | 1_009), "{name}: {code}");
+        // The fragments' own weight may reach the message limit before their number does.
+        let codes: &[u16] = if name == "R5" { &[1_008, 1_009] } else { &[1_008] };
+        assert!(codes.contains(&code), "{name}: {code}");
         drop(client);
         writing.join().expect("it ends");
     }
@@ -54,6 +56,28 @@ fn r3_r4_r5_floods_of_frames_end_with_1008_in_flat_memory() {
         "{} KiB",
         guard.resident() - before
     );
+    assert_eq!(upstream.seen.now().data().len(), 0);
+}
+
+#[test]
+fn r8_a_message_that_trickles_in_is_over_at_its_deadline() {
+    let upstream = Upstream::echo();
+    let policy = "[limits]\nmessage_deadline = \"1s\"\n";
+    let guard = Guard::with_policy(&upstream.url(), policy);
+    let mut client = Client::open(guard.address);
+    // An octet now and then keeps it alive, and yet not for longer.
+    let mut writer = client.stream.try_clone().expect("a second handle");
+    let trickling = std::thread::spawn(move || {
+        for octet in masked(BINARY, &[7; 2_000]) {
+            if std::io::Write::write_all(&mut writer, &[octet]).is_err() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    });
+    assert_eq!(client.close_code(), 1_008);
+    drop(client);
+    trickling.join().expect("it ends");
     assert_eq!(upstream.seen.now().data().len(), 0);
 }
 

@@ -23,6 +23,9 @@ pub struct Limits {
     pub max_message_size: usize,
     /// Most frames in one message; beyond it we close with 1008. Default: 1,024.
     pub max_fragments: u32,
+    /// Most frames without payload in one message, the last one not counted; beyond it we close with 1008.
+    /// Default: as many as there may be fragments.
+    pub max_empty_fragments: u32,
     /// Most bytes that wait for one peer; a message that would exceed it is not queued, and the peer is
     /// closed with 1013. A single message may exceed it when nothing waits. Default: 1 MiB.
     pub outbox: usize,
@@ -44,6 +47,7 @@ impl Default for Limits {
         Limits {
             max_message_size: 1 << 20,
             max_fragments: 1_024,
+            max_empty_fragments: u32::MAX,
             outbox: 1 << 20,
             outbox_high: 256 << 10,
             outbox_low: 64 << 10,
@@ -82,6 +86,9 @@ pub struct Timeouts {
     /// Further silence after our ping, after which the peer counts as gone. Any byte is a sign of life.
     /// Default: 10 s.
     pub pong: Duration,
+    /// From the first octets of a message that came incomplete to its last; then we close with 1008. Default:
+    /// `None`, as long as it takes.
+    pub message: Option<Duration>,
     /// How long the peer may take to answer our Close. Default: 5 s.
     pub close: Duration,
     /// How long the transport stays half open after the last Close, so that the peer can read it.
@@ -94,6 +101,7 @@ impl Default for Timeouts {
         Timeouts {
             ping_interval: Some(Duration::from_secs(25)),
             pong: Duration::from_secs(10),
+            message: None,
             close: Duration::from_secs(5),
             linger: Duration::from_secs(1),
         }

@@ -57,6 +57,10 @@ pub enum ProtocolError {
     InflatesTooMuch,
     /// The message has more fragments than [`crate::Limits::max_fragments`].
     TooManyFragments,
+    /// More of its fragments are empty than [`crate::Limits::max_empty_fragments`].
+    TooManyEmptyFragments,
+    /// The message took longer than [`crate::Timeouts::message`].
+    MessageTooSlow,
     /// More control frames than the budget of [`crate::Limits`] allows.
     ControlFlood,
     /// No byte came within the pong deadline.
@@ -75,7 +79,10 @@ impl ProtocolError {
             | ProtocolError::CloseReasonNotUtf8
             | ProtocolError::DeflateCorrupt => CloseCode::INVALID_PAYLOAD,
             ProtocolError::MessageTooBig | ProtocolError::InflatesTooMuch => CloseCode::TOO_BIG,
-            ProtocolError::TooManyFragments | ProtocolError::ControlFlood => CloseCode::POLICY,
+            ProtocolError::TooManyFragments
+            | ProtocolError::TooManyEmptyFragments
+            | ProtocolError::MessageTooSlow
+            | ProtocolError::ControlFlood => CloseCode::POLICY,
             ProtocolError::SlowConsumer => CloseCode::TRY_AGAIN,
             ProtocolError::Unresponsive | ProtocolError::CloseTimeout => CloseCode::GOING_AWAY,
             _ => CloseCode::PROTOCOL,
@@ -106,6 +113,8 @@ impl fmt::Display for ProtocolError {
             ProtocolError::DeflateCorrupt => f.write_str("compressed message is corrupt"),
             ProtocolError::InflatesTooMuch => f.write_str("compressed message inflates too much"),
             ProtocolError::TooManyFragments => f.write_str("too many fragments"),
+            ProtocolError::TooManyEmptyFragments => f.write_str("too many empty fragments"),
+            ProtocolError::MessageTooSlow => f.write_str("message took too long"),
             ProtocolError::ControlFlood => f.write_str("too many control frames"),
             ProtocolError::Unresponsive => f.write_str("no sign of life"),
             ProtocolError::CloseTimeout => f.write_str("close was not answered"),

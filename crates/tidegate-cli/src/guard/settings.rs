@@ -154,8 +154,6 @@ pub(super) fn policy(file: Option<&Path>) -> Result<Arc<Policy>, Failure> {
 
 /// What a policy asks for that the relay does not do yet.
 fn not_enforced(policy: &Policy) -> Option<&'static str> {
-    let usual = Policy::default();
-    let usual = &usual.routes()[0].limits;
     let rows = [
         (policy.audit.is_some(), "[audit]"),
         (!policy.trusted_proxies.is_empty(), "trusted_proxies"),
@@ -172,11 +170,9 @@ fn not_enforced(policy: &Policy) -> Option<&'static str> {
             policy.routes().iter().any(|r| {
                 r.limits.idle.is_some()
                     || r.limits.lifetime.is_some()
-                    || r.limits.empty_fragments != usual.empty_fragments
-                    || r.limits.message_deadline != usual.message_deadline
                     || r.limits.frame_size < r.limits.protocol.max_message_size
             }),
-            "one of idle, lifetime, frame_size, empty_fragments, message_deadline in [limits]",
+            "one of idle, lifetime, frame_size in [limits]",
         ),
     ];
     rows.into_iter()
@@ -238,7 +234,8 @@ mod tests {
         let asked = |text: &str| not_enforced(&Policy::parse(text).expect(text));
         for good in [
             "",
-            "[limits]\nmessage_size = \"1KiB\"\nfragments = 5\n",
+            "[limits]\nmessage_size = \"1KiB\"\nfragments = 5\nempty_fragments = 2\n",
+            "[limits]\nmessage_deadline = \"5s\"\n",
             "[connections]\nper_ip = 2\n",
             "[rates]\nmessages = { per_second = 1, burst = 1 }\n",
         ] {
@@ -248,8 +245,7 @@ mod tests {
             "[rules]\nmode = \"block\"\n",
             "[audit]\nfile = \"a.jsonl\"\n",
             "[limits]\nidle = \"60s\"\n",
-            "[limits]\nempty_fragments = 2\n",
-            "[limits]\nmessage_deadline = \"5s\"\n",
+            "[limits]\nlifetime = \"1h\"\n",
             "[server]\ntrusted_proxies = [\"10.0.0.0/8\"]\n",
         ] {
             assert!(asked(bad).is_some(), "{bad}");

@@ -283,6 +283,7 @@ impl Resolver<'_> {
                 .fragments
                 .or(all.fragments)
                 .map_or(hub.max_fragments, NonZero::get),
+            max_empty_fragments: pick(&own.empty_fragments, &all.empty_fragments, 16),
             outbox,
             outbox_high: hub.outbox_high.min(outbox / 2),
             outbox_low: hub.outbox_low.min(outbox / 4),

@@ -5,7 +5,7 @@ use crate::policy::{Compression, Policy, Route};
 use crate::upstream::Upstream;
 use std::sync::Arc;
 use std::time::Duration;
-use tidegate_proto::{Config, Deflate, DeflateConfig, Limits};
+use tidegate_proto::{Config, Deflate, DeflateConfig, Limits, Timeouts};
 
 /// Settings of a [`super::Relay`].
 #[derive(Clone, Debug)]
@@ -49,7 +49,10 @@ impl RelaySettings {
 impl Ready {
     fn new(route: &Arc<Route>) -> Ready {
         let limits = roomy(route.limits.protocol.clone());
-        let timeouts = route.limits.timeouts.clone();
+        let timeouts = Timeouts {
+            message: Some(route.limits.message_deadline),
+            ..route.limits.timeouts.clone()
+        };
         let deflate = match route.compression {
             Compression::Declined => DeflateConfig::from(Deflate::Off),
             // Each message by itself: no secret of one helps to guess the next.

@@ -296,7 +296,7 @@ impl Connection {
                 self.extras.as_deref_mut(),
             );
             match self.receiver.receive(&mut rules, input, resources) {
-                Ok(None) => return None,
+                Ok(None) => break,
                 Ok(Some(Received::Message(message))) => return Some(Event::Message(message)),
                 Ok(Some(Received::Piece(piece))) => return Some(Event::Part(piece)),
                 Ok(Some(Received::Control(control))) => {
@@ -307,7 +307,14 @@ impl Connection {
                 Err(error) => return Some(Event::Closed(self.fail(now, error, resources))),
             }
         }
+        self.receiver.note_unfinished(now);
         None
+    }
+
+    /// When a message that is incomplete must have come whole.
+    fn message_deadline(&self) -> Option<Time> {
+        let patience = self.config.timeouts.message?;
+        Some(self.receiver.unfinished_since()? + patience)
     }
 
     /// Queues a message. Everything but [`Level::Low`] and [`Level::High`] means that it was not queued.
@@ -416,7 +423,11 @@ impl Connection {
 
     /// A deadline has come. Returns how the connection closed, if it did.
     pub fn handle_timeout(&mut self, now: Time, resources: &mut Resources) -> Option<Closed> {
+        let late = |deadline: Time| deadline <= now;
         match self.phase {
+            Phase::Open if self.message_deadline().is_some_and(late) => {
+                Some(self.fail(now, ProtocolError::MessageTooSlow, resources))
+            }
             Phase::Open => match self.keepalive.due(now, &self.config.timeouts) {
                 Due::Nothing => None,
                 Due::Ping => {
@@ -439,7 +450,11 @@ impl Connection {
     /// When [`Connection::handle_timeout`] should be called next.
     pub fn poll_timeout(&self) -> Option<Time> {
         match self.phase {
-            Phase::Open => self.keepalive.deadline(&self.config.timeouts),
+            Phase::Open => {
+                let silence = self.keepalive.deadline(&self.config.timeouts);
+                let deadlines = [silence, self.message_deadline()];
+                deadlines.into_iter().flatten().min()
+            }
             phase => phase.deadline(),
         }
     }
@@ -489,9 +504,10 @@ impl Connection {
         self.phase.is_over()
     }
 
-    /// The peer's silence counts from now.
+    /// The peer was not read for a while: its silence, and the message it is in, count from now.
     pub(crate) fn heard(&mut self, now: Time) {
         self.keepalive.heard(now);
+        self.receiver.restart(now);
     }
 
     /// The outbox is above its high mark: reading on would only make it grow.

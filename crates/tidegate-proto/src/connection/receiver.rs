@@ -14,6 +14,7 @@ use crate::deflate::{Bounds, Inflating};
 use crate::error::ProtocolError;
 use crate::frame::{FrameHeader, MAX_CONTROL_PAYLOAD, MAX_HEADER, OpCode, UsualHeader};
 use crate::mask::{MaskKey, append_masked, apply_mask, unmask_ascii};
+use crate::time::Time;
 use crate::utf8::Utf8Decoder;
 
 /// Longest piece of an inflated message.
@@ -115,6 +116,10 @@ struct Assembly {
     octets: Vec<u8>,
     utf8: Option<Utf8Decoder>,
     fragments: u32,
+    /// Of these, empty and not the last.
+    empty: u32,
+    /// When its beginning was seen.
+    since: Option<Time>,
     /// Payload as it came on the wire, compressed or not, announced so far.
     announced: u64,
     frame: Option<Frame>,
@@ -212,6 +217,25 @@ impl Receiver {
     #[inline]
     fn is_between_messages(&self) -> bool {
         self.message.is_none() && self.control.is_none() && self.header_len == 0 && self.skip == 0
+    }
+
+    /// A read has ended: a message that is incomplete is late from now on.
+    pub(super) fn note_unfinished(&mut self, now: Time) {
+        if let Some(message) = &mut self.message {
+            message.since.get_or_insert(now);
+        }
+    }
+
+    /// An incomplete message counts as begun now.
+    pub(super) fn restart(&mut self, now: Time) {
+        if let Some(message) = &mut self.message {
+            message.since = Some(now);
+        }
+    }
+
+    /// Since when a message is incomplete.
+    pub(super) fn unfinished_since(&self) -> Option<Time> {
+        self.message.as_ref()?.since
     }
 
     /// Capacity of what it assembles in.
@@ -439,6 +463,8 @@ impl Assembly {
             octets: Vec::new(),
             utf8: (header.opcode == OpCode::Text).then(Utf8Decoder::default),
             fragments: 0,
+            empty: 0,
+            since: None,
             announced: 0,
             frame: None,
             inflating: compression.map(|c| Box::new(c.begin(resources))),
@@ -457,6 +483,10 @@ impl Assembly {
         };
         if u64::from(self.fragments) > u64::from(rules.config.limits.max_fragments) + spare {
             return Err(ProtocolError::TooManyFragments);
+        }
+        self.empty += u32::from(header.len == 0 && !header.fin);
+        if self.empty > rules.config.limits.max_empty_fragments {
+            return Err(ProtocolError::TooManyEmptyFragments);
         }
         let mut charged = self.announced;
         if rules.streaming.is_none() {

@@ -626,3 +626,46 @@ fn a_peer_that_takes_its_octets_slowly_is_alive_though_it_is_not_read() {
         .unwrap();
     assert_eq!(closed.cause, Some(ProtocolError::Unresponsive));
 }
+
+#[test]
+fn empty_fragments_have_a_limit_of_their_own() {
+    let limits = Limits {
+        max_empty_fragments: 2,
+        ..Limits::default()
+    };
+    let f = |first: u8| client_frame(first, b"");
+    let fine = [f(0x01), f(0x00), client_frame(0x00, b"x"), f(0x80), f(0x81)].concat();
+    let mut server = Harness::new(Role::Server, limits.clone());
+    server.feed(at(0), &fine);
+    assert_eq!((server.messages.len(), server.close_code()), (2, None));
+    let mut server = Harness::new(Role::Server, limits);
+    server.feed(at(0), &[f(0x01), f(0x00), f(0x00), f(0x80)].concat());
+    assert_eq!((server.messages.len(), server.close_code()), (0, Some(1_008)));
+    let cause = server.closed[0].cause;
+    assert_eq!(cause, Some(ProtocolError::TooManyEmptyFragments));
+}
+
+#[test]
+fn a_message_that_comes_too_slowly_is_closed_with_1008_and_the_next_one_has_its_own_time() {
+    let mut config = Config::default();
+    config.timeouts.message = Some(std::time::Duration::from_secs(5));
+    let mut server = Harness::with(Role::Server, config);
+    // Whole messages know no such deadline, nor does the silence between them.
+    server.feed(at(0), &client_frame(0x81, b"whole"));
+    assert_eq!(server.connection.poll_timeout(), Some(at(25_000)));
+    let cut = client_frame(0x82, &[7; 100]);
+    server.feed(at(1_000), &cut[..20]);
+    assert_eq!(server.connection.poll_timeout(), Some(at(6_000)));
+    server.feed(at(5_000), &cut[20..]);
+    assert_eq!(server.connection.poll_timeout(), Some(at(30_000)));
+    for (n, octet) in cut[..99].iter().enumerate() {
+        server.feed(at(6_000 + 50 * n as u64), &[*octet]);
+    }
+    // The header of six octets makes no message; the seventh octet came at 6.3 s.
+    let deadline = server.connection.poll_timeout().expect("one");
+    assert_eq!(deadline, at(11_250));
+    let closed = server.connection.handle_timeout(deadline, &mut server.resources);
+    let cause = closed.and_then(|closed| closed.cause);
+    assert_eq!(cause, Some(ProtocolError::MessageTooSlow));
+    assert_eq!(server.messages.len(), 2);
+}
