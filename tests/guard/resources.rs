@@ -46,7 +46,11 @@ fn r3_r4_r5_floods_of_frames_end_with_1008_in_flat_memory() {
         });
         let code = client.close_code();
         // The fragments' own weight may reach the message limit before their number does.
-        let codes: &[u16] = if name == "R5" { &[1_008, 1_009] } else { &[1_008] };
+        let codes: &[u16] = if name == "R5" {
+            &[1_008, 1_009]
+        } else {
+            &[1_008]
+        };
         assert!(codes.contains(&code), "{name}: {code}");
         drop(client);
         writing.join().expect("it ends");

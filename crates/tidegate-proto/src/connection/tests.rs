@@ -640,7 +640,10 @@ fn empty_fragments_have_a_limit_of_their_own() {
     assert_eq!((server.messages.len(), server.close_code()), (2, None));
     let mut server = Harness::new(Role::Server, limits);
     server.feed(at(0), &[f(0x01), f(0x00), f(0x00), f(0x80)].concat());
-    assert_eq!((server.messages.len(), server.close_code()), (0, Some(1_008)));
+    assert_eq!(
+        (server.messages.len(), server.close_code()),
+        (0, Some(1_008))
+    );
     let cause = server.closed[0].cause;
     assert_eq!(cause, Some(ProtocolError::TooManyEmptyFragments));
 }
@@ -664,7 +667,9 @@ fn a_message_that_comes_too_slowly_is_closed_with_1008_and_the_next_one_has_its_
     // The header of six octets makes no message; the seventh octet came at 6.3 s.
     let deadline = server.connection.poll_timeout().expect("one");
     assert_eq!(deadline, at(11_250));
-    let closed = server.connection.handle_timeout(deadline, &mut server.resources);
+    let closed = server
+        .connection
+        .handle_timeout(deadline, &mut server.resources);
     let cause = closed.and_then(|closed| closed.cause);
     assert_eq!(cause, Some(ProtocolError::MessageTooSlow));
     assert_eq!(server.messages.len(), 2);
