@@ -83,6 +83,7 @@ fn peer(tests: &mut Command) -> Result<()> {
     sh::must(certificate.arg("certificate").arg(&pair))?;
     tests
         .env("TIDEGATE_PEER", examples.join("peer"))
+        .env("TIDEGATE_BIN", tree::target().join("debug/tidegate"))
         .env("TIDEGATE_PAIR", pair);
     without_proxies(tests);
     Ok(())

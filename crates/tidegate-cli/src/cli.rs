@@ -1,6 +1,7 @@
 //! The command line as clap reads it; what its values mean together is decided in `settings`.
 
 use crate::bench::{BenchArgs, EXAMPLES as BENCH_EXAMPLES};
+use crate::check::{CheckArgs, EXAMPLES as CHECK_EXAMPLES};
 use crate::connect::{ConnectArgs, EXAMPLES as CONNECT_EXAMPLES};
 use crate::error::{Exit, Failure};
 use crate::guard::{EXAMPLES as GUARD_EXAMPLES, GuardArgs};
@@ -36,6 +37,9 @@ pub(crate) enum Command {
     /// Protect a WebSocket server: a gateway in front of it
     #[command(after_help = GUARD_EXAMPLES)]
     Guard(GuardArgs),
+    /// Audit a WebSocket endpoint: what it lets through that it should not
+    #[command(after_help = CHECK_EXAMPLES)]
+    Check(CheckArgs),
 }
 
 /// What `tidegate serve` can be told.
@@ -211,6 +215,7 @@ fn asked_for() -> &'static str {
         Some("connect") => "tidegate connect",
         Some("bench") => "tidegate bench",
         Some("guard") => "tidegate guard",
+        Some("check") => "tidegate check",
         _ => "tidegate serve",
     }
 }
@@ -228,6 +233,7 @@ Examples:
   tidegate connect URL         a client, at a prompt or in a pipe
   tidegate bench echo URL      how fast, how late and how dear an echo is
   tidegate guard --upstream URL    a gateway that protects a WebSocket server
+  tidegate check URL           what an endpoint lets through that it should not
   tidegate serve --help        all options";
 
 const SERVE_EXAMPLES: &str = "\

@@ -6,6 +6,7 @@
 mod admission;
 mod assets;
 mod bench;
+mod check;
 mod cli;
 mod config;
 mod connect;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         Command::Connect(args) => connect::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Guard(args) => guard::run(&args),
+        Command::Check(args) => check::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

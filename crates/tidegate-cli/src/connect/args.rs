@@ -247,6 +247,20 @@ pub(crate) enum Color {
     Never,
 }
 
+impl Color {
+    /// Whether to colour what goes to a stream that is a terminal, or none.
+    pub(crate) fn is_on(self, is_terminal: bool) -> bool {
+        let set =
+            |name| std::env::var_os(name).is_some_and(|value| !value.is_empty() && value != "0");
+        match self {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto if set("NO_COLOR") => false,
+            Color::Auto => set("CLICOLOR_FORCE") || is_terminal,
+        }
+    }
+}
+
 fn seconds(text: &str) -> Result<f64, String> {
     let number: f64 = text.parse().map_err(|_| "expected a number of seconds")?;
     match (0.0..=31_536_000.0).contains(&number) {

@@ -10,7 +10,7 @@
 mod args;
 mod command;
 mod console;
-mod hex;
+pub(crate) mod hex;
 mod input;
 mod inspect;
 mod output;
@@ -21,7 +21,8 @@ mod session;
 mod signals;
 mod watched;
 
-pub(crate) use args::{ConnectArgs, EXAMPLES};
+pub(crate) use args::{Color, ConnectArgs, EXAMPLES};
+pub(crate) use plan::field;
 
 use crate::error::{Exit, Failure};
 use console::{Console, Terminal, Tone};

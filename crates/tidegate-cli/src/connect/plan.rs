@@ -1,6 +1,6 @@
 //! What `tidegate connect` was asked for, checked and put together; it opens no connection.
 
-use super::args::{BinaryForm, Color, ConnectArgs, HttpVersion, Wait};
+use super::args::{BinaryForm, ConnectArgs, HttpVersion, Wait};
 use super::input::Source;
 use super::output::Form;
 use super::session::Rules;
@@ -68,7 +68,7 @@ impl Plan {
             reconnect: args.reconnect,
             inspect: args.inspect,
             verbose: args.verbose || args.inspect || prompt,
-            colour: colour(args.color, streams),
+            colour: args.color.is_on(streams.stderr_is_terminal),
         })
     }
 }
@@ -142,7 +142,7 @@ fn client(args: &ConnectArgs) -> Result<Client, Failure> {
         .subprotocols(args.protocol.clone())
         .http(http(args));
     for field in &args.header {
-        let (name, value) = header(field)?;
+        let (name, value) = self::field(field)?;
         client = client.header(name, value);
     }
     if let Some(origin) = &args.origin {
@@ -193,8 +193,12 @@ fn http(args: &ConnectArgs) -> Http {
 }
 
 /// Reads `Name: value` or `Name: @FILE`.
-fn header(field: &str) -> Result<(&str, String), Failure> {
-    let (name, value) = field.split_once(':').ok_or_else(|| {
+/// A field as `--header` takes it; `@FILE` as its value is read.
+///
+/// # Errors
+/// There is no colon (usage), or no such file (failed).
+pub(crate) fn field(text: &str) -> Result<(&str, String), Failure> {
+    let (name, value) = text.split_once(':').ok_or_else(|| {
         Failure::usage("--header wants \"Name: value\"; there is no colon in what was given")
     })?;
     let value = secret(&format!("--header {}", name.trim()), value.trim())?;
@@ -255,16 +259,6 @@ fn proxy(args: &ConnectArgs) -> Result<Option<Proxy>, Failure> {
     Proxy::url(url)
         .map(Some)
         .map_err(|error| Failure::usage(format!("--proxy: {error}")))
-}
-
-fn colour(wish: Color, streams: Streams) -> bool {
-    let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty() && value != "0");
-    match wish {
-        Color::Always => true,
-        Color::Never => false,
-        Color::Auto if set("NO_COLOR") => false,
-        Color::Auto => set("CLICOLOR_FORCE") || streams.stderr_is_terminal,
-    }
 }
 
 #[cfg(test)]
