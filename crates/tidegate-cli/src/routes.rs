@@ -125,11 +125,8 @@ impl Routes {
     }
 
     /// Whether a request may name this host.
-    ///
-    /// The echo is for everyone: it tells a page nothing that the page did not say itself, and conformance
-    /// suites name hosts of their own. The hub and the observer tell more.
-    fn check_host(&self, route: Route, request: &Request) -> Result<(), Rejection> {
-        if route == Route::Echo || self.rules.hosts.allow(request.authority()) {
+    fn check_host(&self, request: &Request) -> Result<(), Rejection> {
+        if self.rules.hosts.allow(request.authority()) {
             return Ok(());
         }
         self.counts().refused_address.add(1);
@@ -184,7 +181,7 @@ impl Routes {
         out: &mut Out<'_>,
     ) -> Opening {
         let checked = self
-            .check_host(route, request)
+            .check_host(request)
             .and_then(|()| self.check_origin(request))
             .and_then(|()| self.check_room(peer, request, out));
         if let Err(rejection) = checked {

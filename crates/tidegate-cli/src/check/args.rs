@@ -97,23 +97,17 @@ pub(crate) struct CheckArgs {
     #[arg(
         long,
         value_name = "MIB",
-        default_value_t = 16,
+        default_value_t = 32,
         env = "TIDEGATE_CHECK_MAX_MESSAGE",
         help_heading = BOUNDS
     )]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) max_message: u16,
 
-    /// Octets to send in all; what would go beyond is not asked
-    #[arg(
-        long,
-        value_name = "MIB",
-        default_value_t = 256,
-        env = "TIDEGATE_CHECK_MAX_BYTES",
-        help_heading = BOUNDS
-    )]
+    /// Octets to send in all; what would go beyond is not asked [default: 512 to this machine, 64 elsewhere]
+    #[arg(long, value_name = "MIB", env = "TIDEGATE_CHECK_MAX_BYTES", help_heading = BOUNDS)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=4_096))]
-    pub(crate) max_bytes: u16,
+    pub(crate) max_bytes: Option<u16>,
 
     /// Connections to hold open at once while looking for a limit
     #[arg(

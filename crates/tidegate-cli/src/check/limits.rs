@@ -9,6 +9,27 @@ use tokio::time::Instant;
 
 /// Looks for all of them.
 pub(crate) async fn run(audit: &Audit) {
+    let empty = |count: u64| {
+        let mut octets = frames::write(TEXT, false, b"");
+        octets.extend(frames::write(CONT, false, b"").repeat(count as usize - 1));
+        octets
+    };
+    let counts = |unit| Search {
+        id: "R4.fragments",
+        unit,
+        steps: &[16, 256, 1_024, 4_096, 16_384, 65_536, 262_144],
+    };
+    counts(number)
+        .run(audit, "fragments of a message", empty)
+        .await;
+    pings(audit).await;
+    messages(audit).await;
+    connections(audit).await;
+    sizes(audit).await;
+}
+
+/// F5: how long a message may be. It comes last, because it costs the most.
+async fn sizes(audit: &Audit) {
     let most = audit.max_message as u64;
     let sizes: Vec<u64> = (0..)
         .map(|n| (64 << 10) << (2 * n))
@@ -33,22 +54,6 @@ pub(crate) async fn run(audit: &Audit) {
     };
     size.run(audit, "message in one frame", one_frame).await;
     size.run(audit, "message in frames of 64 KiB", pieces).await;
-    let empty = |count: u64| {
-        let mut octets = frames::write(TEXT, false, b"");
-        octets.extend(frames::write(CONT, false, b"").repeat(count as usize - 1));
-        octets
-    };
-    let counts = |unit| Search {
-        id: "R4.fragments",
-        unit,
-        steps: &[16, 256, 1_024, 4_096, 16_384],
-    };
-    counts(number)
-        .run(audit, "fragments of a message", empty)
-        .await;
-    pings(audit).await;
-    messages(audit).await;
-    connections(audit).await;
 }
 
 /// A search for one limit.
@@ -88,11 +93,20 @@ impl Search<'_> {
         audit.pass();
         // Limits like round numbers: one more than what passed is the best guess.
         let mut guess = passed + 1;
+        let mut first = true;
         for _ in 0..MOST_HALVINGS {
-            if least - passed <= 1 || (guess != passed + 1 && least - passed <= least / 256) {
+            // To the octet, where that costs neither others nor us much.
+            let cheap = audit.prober.target.is_here() && least <= 1 << 20;
+            let near = !cheap && least - passed <= least / 32;
+            if least - passed <= 1 || near && !first {
                 break;
             }
-            match self.ask(audit, &octets(guess)).await {
+            first = false;
+            let asked = octets(guess);
+            if !audit.prober.can_afford(asked.len() * 4) {
+                break;
+            }
+            match self.ask(audit, &asked).await {
                 Verdict::Accepted => passed = guess,
                 verdict @ (Verdict::Refused(_) | Verdict::Dropped) => {
                     (least, how) = (guess, verdict)
@@ -312,7 +326,7 @@ fn number(n: u64) -> String {
 const PIECE: usize = 64 << 10;
 const PINGS: usize = 5_000;
 const MESSAGES: usize = 2_000;
-const MOST_HALVINGS: usize = 14;
+const MOST_HALVINGS: usize = 22;
 
 #[cfg(test)]
 mod tests {

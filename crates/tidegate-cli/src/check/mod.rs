@@ -210,6 +210,9 @@ async fn prepare(args: &CheckArgs, url: &str) -> Result<Audit, Failure> {
         )));
     }
     let pause = args.pause.unwrap_or(if target.is_here() { 0 } else { 100 });
+    let most = args
+        .max_bytes
+        .unwrap_or(if target.is_here() { 512 } else { 64 });
     let report = Report::new(&target.shown, args.level, !args.only.is_empty());
     let prober = Prober {
         usual: usual(args, &target)?,
@@ -217,7 +220,7 @@ async fn prepare(args: &CheckArgs, url: &str) -> Result<Audit, Failure> {
         target,
         patience: Duration::from_millis(args.patience.into()),
         pause: Duration::from_millis(pause.into()),
-        max_octets: u64::from(args.max_bytes) << 20,
+        max_octets: u64::from(most) << 20,
         spent: Rc::new(Spent::default()),
     };
     Ok(Audit {

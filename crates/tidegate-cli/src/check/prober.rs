@@ -101,6 +101,13 @@ impl Prober {
         }
     }
 
+    /// Whether so many octets may still be sent; some are kept back for the short questions.
+    pub(crate) fn can_afford(&self, octets: usize) -> bool {
+        let kept = (self.max_octets / 2).min(KEPT_BACK);
+        let fits = self.spent.octets.get() + octets as u64 <= self.max_octets - kept;
+        fits || octets <= SHORT
+    }
+
     /// A good request, with a fresh key.
     pub(crate) fn good(&self) -> (Request, String) {
         let mut nonce = [0; 16];
@@ -158,6 +165,9 @@ impl Prober {
 
     /// Sends frames over a WebSocket of their own, and a ping after them: whoever answers it has taken them.
     pub(crate) async fn say(&self, octets: &[u8], slower: u32) -> Verdict {
+        if !self.can_afford(octets.len()) {
+            return Verdict::NotAsked("it would go beyond --max-bytes".into());
+        }
         let mut socket = match self.open().await {
             Ok(socket) => socket,
             Err(why) => return Verdict::NotAsked(why),
@@ -214,5 +224,9 @@ impl Socket {
 
 /// The payload of the ping that asks.
 pub(crate) const FENCE: &[u8] = b"tidegate check: still here?";
+/// A question of so many octets is short.
+const SHORT: usize = 64 << 10;
+/// Octets for short questions.
+const KEPT_BACK: u64 = 8 << 20;
 /// For a Close that comes after the answer to what followed it.
 const GRACE: Duration = Duration::from_millis(200);

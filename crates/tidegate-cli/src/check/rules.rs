@@ -130,11 +130,11 @@ pub(crate) const RULES: &[Rule] = &[
         "Answer 426 with Sec-WebSocket-Version: 13."),
     row("H7.version-answer", Info, 20, "RFC 6455 §4.2.2", "The refusal of a version does not tell the right one",
         "Add Sec-WebSocket-Version: 13 to it."),
-    row("H8.method", Medium, 444, "RFC 6455 §4.1", "A handshake by another method than GET is accepted",
+    row("H8.method", Medium, 444, "RFC 6455 §4.2.1", "A handshake by another method than GET is accepted",
         "Refuse it (405): a POST may carry a body that a proxy counts otherwise."),
-    row("H8.http-1.0", Low, 444, "RFC 6455 §4.1", "A handshake over HTTP/1.0 is accepted",
+    row("H8.http-1.0", Low, 444, "RFC 6455 §4.2.1", "A handshake over HTTP/1.0 is accepted",
         "Refuse it: HTTP/1.0 has no upgrades, so something in between speaks it."),
-    row("H8.body", Medium, 444, "RFC 9110 §7.8", "A handshake with a body is accepted",
+    row("H8.body", Medium, 444, "stated here, after RFC 9110 §9.3.1", "A handshake with a body is accepted",
         "Refuse Content-Length above 0 and Transfer-Encoding: what is body and what is frame is else a matter of opinion."),
     row("H9.header-flood", Low, 770, "stated here: at most 300,000 octets of header", "A head of 300,000 octets is accepted",
         "Limit fields, line and head (we: 100, 8 KiB, 16 KiB) and answer 431."),
@@ -212,7 +212,7 @@ pub(crate) const RULES: &[Rule] = &[
     // Limits that must be somewhere.
     row("R3.ping-flood", Low, 770, "stated here: at most 5,000 pings at once", "5,000 pings in a row are all answered",
         "Give control frames a budget, keep one Pong waiting at most, and close with 1008."),
-    row("R4.fragments", Medium, 770, "stated here: at most 16,384 fragments a message", "A message of 16,384 empty fragments is not stopped",
+    row("R4.fragments", Medium, 770, "stated here: at most 262,144 fragments a message", "A message of 262,144 empty fragments is not stopped",
         "Count fragments, not only octets (we: 1,024), and close with 1008."),
 ];
 

@@ -122,15 +122,9 @@ fn block(out: &mut String, finding: &Finding, look: Look) {
     if !more.is_empty() {
         entry(out, look, "also", &more.join("; "));
     }
-    if rule.severity > Severity::Info || look.verbose {
-        entry(out, look, "mend", rule.mend);
-        entry(
-            out,
-            look,
-            "rule",
-            &format!("{}, CWE-{}", rule.section, rule.cwe),
-        );
-    }
+    let section = format!("{}, CWE-{}", rule.section, rule.cwe);
+    entry(out, look, "mend", rule.mend);
+    entry(out, look, "rule", &section);
 }
 
 fn cases(out: &mut String, evidence: &Evidence, look: Look) {

@@ -91,6 +91,7 @@ pub(crate) fn serve(faults: &[&'static str]) -> SocketAddr {
                     faults,
                     addr,
                     buffer: Vec::new(),
+                    at: 0,
                 };
                 if peer.serve() == Some(Fallen) {
                     let _ = tell.send(());
@@ -115,6 +116,8 @@ struct Peer {
     faults: Faults,
     addr: SocketAddr,
     buffer: Vec<u8>,
+    /// What of it was taken.
+    at: usize,
 }
 
 /// A head, read.
@@ -468,10 +471,13 @@ impl Peer {
     }
 
     fn octets(&mut self, count: usize) -> Option<Vec<u8>> {
-        while self.buffer.len() < count {
+        while self.buffer.len() - self.at < count {
+            self.buffer.drain(..self.at);
+            self.at = 0;
             self.more()?;
         }
-        Some(self.buffer.drain(..count).collect())
+        self.at += count;
+        Some(self.buffer[self.at - count..self.at].to_vec())
     }
 
     fn frames(&mut self) -> Option<Fallen> {

@@ -8,7 +8,10 @@ use std::thread;
 
 #[test]
 fn a_server_without_faults_has_no_finding_and_grade_a() {
-    let report = report(&format!("ws://{}/", bad::serve(&[])), &["--wait", "10"]);
+    let report = report(
+        &format!("ws://{}/", bad::serve(&[])),
+        &["--wait", "10", "--max-message", "2"],
+    );
     assert_eq!(report["findings"], serde_json::json!([]), "{report:#}");
     assert_eq!(report["inconclusive"], serde_json::json!([]), "{report:#}");
     assert_eq!(report["grade"], "A");
@@ -58,7 +61,7 @@ fn every_seeded_fault_is_found_and_nothing_else() {
 fn how(expected: &BTreeSet<String>) -> Vec<&'static str> {
     let about = |start: &str| expected.iter().any(|id| id.starts_with(start));
     if about("R") || about("F5") {
-        vec!["--wait", "5", "--max-conns", "3"]
+        vec!["--wait", "5", "--max-conns", "3", "--max-message", "2"]
     } else if about("F") {
         vec!["--only", "A0,F0,F1,F2,F3,F4,F6,F7,F9,F10,F11"]
     } else {

@@ -24,15 +24,7 @@ pub(crate) fn command() -> Command {
 
 /// The report as a document, with patience for a busy machine.
 pub(crate) fn report(url: &str, words: &[&str]) -> Value {
-    let bounds = [
-        "--json",
-        "--fail-on",
-        "never",
-        "--patience",
-        "3000",
-        "--max-message",
-        "2",
-    ];
+    let bounds = ["--json", "--fail-on", "never", "--patience", "3000"];
     let output = check(&[&[url], &bounds[..], words].concat());
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{:?}: {said}", output.status);

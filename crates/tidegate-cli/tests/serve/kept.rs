@@ -116,6 +116,7 @@ fn an_upgrade_after_http_is_refused_as_a_fresh_one_is() {
         ),
         ("/echo", "Origin: null\r\n", host, 403),
         ("/connection/websocket", "", "Host: evil.example\r\n", 421),
+        ("/echo", "", "Host: evil.example\r\n", 421),
         ("/nowhere", "", host, 404),
         ("/wire?key=short", "", host, 403),
         ("/echo", "Content-Length: 3\r\n", host, 400),
