@@ -14,14 +14,12 @@ pub(crate) async fn run(audit: &Audit) {
         octets.extend(frames::write(CONT, false, b"").repeat(count as usize - 1));
         octets
     };
-    let counts = |unit| Search {
+    let fragments = Search {
         id: "R4.fragments",
-        unit,
+        unit: number,
         steps: &[16, 256, 1_024, 4_096, 16_384, 65_536, 262_144],
     };
-    counts(number)
-        .run(audit, "fragments of a message", empty)
-        .await;
+    fragments.run(audit, "fragments of a message", empty).await;
     pings(audit).await;
     messages(audit).await;
     connections(audit).await;
