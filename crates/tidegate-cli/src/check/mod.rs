@@ -283,10 +283,7 @@ fn tls(args: &CheckArgs, target: &Target) -> Result<Option<Arc<rustls::ClientCon
     if args.insecure {
         builder = builder.danger_accept_invalid_certificates();
     }
-    let config: Arc<rustls::ClientConfig> = builder.build().map_err(failed)?.into();
-    let mut config = rustls::ClientConfig::clone(&config);
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Some(Arc::new(config)))
+    Ok(Some(builder.build().map_err(failed)?.client_config()))
 }
 
 /// `--only` names findings.

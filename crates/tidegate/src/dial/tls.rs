@@ -93,13 +93,6 @@ impl From<Arc<ClientConfig>> for Tls {
     }
 }
 
-impl From<Tls> for Arc<ClientConfig> {
-    /// The settings for rustls itself; ALPN is not set.
-    fn from(tls: Tls) -> Arc<ClientConfig> {
-        tls.0
-    }
-}
-
 /// What is offered to a server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Alpn {
