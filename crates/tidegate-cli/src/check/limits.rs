@@ -125,9 +125,9 @@ impl Search<'_> {
     }
 
     async fn ask(&self, audit: &Audit, octets: &[u8]) -> Verdict {
-        let verdict = audit.prober.say(octets, 1).await;
+        let verdict = audit.prober.say_before(b"", octets, 1).await;
         match verdict {
-            Verdict::Silent | Verdict::NotAsked(_) => audit.prober.say(octets, 3).await,
+            Verdict::Silent | Verdict::NotAsked(_) => audit.prober.say_before(b"", octets, 3).await,
             verdict => verdict,
         }
     }

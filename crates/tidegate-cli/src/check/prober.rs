@@ -165,6 +165,11 @@ impl Prober {
 
     /// Sends frames over a WebSocket of their own, and a ping after them: whoever answers it has taken them.
     pub(crate) async fn say(&self, octets: &[u8], slower: u32) -> Verdict {
+        self.say_before(FENCE, octets, slower).await
+    }
+
+    /// The same with another payload of the ping: an empty one takes no room, where room is what is measured.
+    pub(crate) async fn say_before(&self, fence: &[u8], octets: &[u8], slower: u32) -> Verdict {
         if !self.can_afford(octets.len()) {
             return Verdict::NotAsked("it would go beyond --max-bytes".into());
         }
@@ -174,15 +179,15 @@ impl Prober {
         };
         let until = Instant::now() + self.patience * slower;
         socket.line.send(octets, until).await;
-        socket.judge(until, slower).await
+        socket.judge(fence, until, slower).await
     }
 }
 
 impl Socket {
     /// Asks with a ping whether what was sent has been taken.
-    pub(crate) async fn judge(&mut self, until: Instant, slower: u32) -> Verdict {
+    pub(crate) async fn judge(&mut self, fence: &[u8], until: Instant, slower: u32) -> Verdict {
         self.line
-            .send(&frames::write(PING, true, FENCE), until)
+            .send(&frames::write(PING, true, fence), until)
             .await;
         let mut until = until;
         let mut answered = false;
@@ -192,7 +197,7 @@ impl Socket {
                     return Verdict::Refused(heard.code());
                 }
                 Next::Frame(heard)
-                    if heard.opcode == PONG && heard.payload == FENCE && !answered =>
+                    if heard.opcode == PONG && heard.payload == fence && !answered =>
                 {
                     // An application may judge after the pong has gone out.
                     answered = true;
