@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 import unittest
 
@@ -9,6 +10,8 @@ from websockets.asyncio.server import serve
 
 from support import PATIENCE
 
+# It would tell of each connection that breaks a rule, which is all of them.
+logging.getLogger("websockets").setLevel(logging.CRITICAL)
 BINARY = os.environ.get("TIDEGATE_BIN", "target/debug/tidegate")
 
 
