@@ -3,9 +3,10 @@
 
 use crate::credential::{self, BadToken, Bearer, Presented, Revocations, Tickets, Verifier};
 use crate::crowd::{Counted, Crowd, Place};
-use crate::policy::{Auth, Policy, Route};
+use crate::policy::{Auth, FailMode, Policy, Route};
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tidegate_proto::{Rejection, Request, Time};
 
@@ -18,6 +19,8 @@ pub struct Shared {
     pub tickets: Arc<Mutex<Tickets>>,
     /// How many are inside.
     pub crowd: Arc<Crowd>,
+    /// Events cannot be written now: routes that fail closed take nobody.
+    pub unwritten: Arc<AtomicBool>,
 }
 
 /// One worker's door.
@@ -91,9 +94,23 @@ impl Door {
             let rejection = Rejection::new(403, "a WebSocket is opened over TLS here: use wss://");
             return Err(refused(None, "plain", rejection));
         }
+        // RFC 9112 lets the target win over Host; two names in one request only serve to confuse.
+        let named = request.header_str("host");
+        if named.is_some_and(|named| !named.eq_ignore_ascii_case(request.authority())) {
+            let rejection = Rejection::new(400, "the request target and Host name two hosts");
+            return Err(refused(None, "host_twice", rejection));
+        }
         let found = self.policy.route(&request.host(), request.path());
         let found = found.map_err(|why| refused(None, why.name(), why.rejection()))?;
         let route = found.route;
+        if route.fail.audit == FailMode::Closed && self.shared.unwritten.load(Ordering::Relaxed) {
+            let rejection = with(
+                Rejection::new(503, "no connection is taken now; try again later"),
+                "Retry-After",
+                "10",
+            );
+            return Err(refused(Some(route), "audit", rejection));
+        }
         let no = |rule, rejection| refused(Some(route), rule, rejection);
         route
             .origins

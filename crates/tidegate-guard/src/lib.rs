@@ -39,5 +39,5 @@ pub use inspect::rules::{BadRules, FREE_TEXT, Mode, RuleName, Rules, names as ru
 #[cfg(feature = "schema")]
 pub use inspect::schema::{BadSchema, SchemaRules, Schemas};
 pub use policy::{Policy, Route};
-pub use relay::{Number, Relay, RelayCounts, RelayMail, RelaySettings};
+pub use relay::{Number, Relay, RelayCounts, RelayMail, RelaySettings, Witness};
 pub use upstream::{BadField, Seen, Upstream, forwarded, is_claim, is_end_to_end};

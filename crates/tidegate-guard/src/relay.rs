@@ -15,10 +15,15 @@ mod settings;
 
 pub use settings::RelaySettings;
 
+use crate::audit::{Event, What};
+use crate::credential::{Bearer, Revocation, Sessions};
+use crate::crowd::Place;
+use crate::door::{self, Door, Pass, Refused};
 use crate::inspect::rate::Meter;
-use crate::policy::{Found, Route};
+use crate::policy::{Mode, Route};
 use crate::upstream::{forwarded, told};
 use settings::Ready;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,7 +31,7 @@ use std::time::Duration;
 use tidegate_proto::handshake::client::Accepted;
 use tidegate_proto::{
     Accept, CloseCode, Closed, Config, Dial, DialError, Handler, Incoming, Level, Opening,
-    Outboxes, PeerId, ProtocolError, Rejection, Request, Side,
+    Outboxes, PeerId, ProtocolError, Rejection, Request, Side, Time, TimerId,
 };
 
 /// What one relay has done so far. Only its worker writes; anybody may read.
@@ -76,12 +81,26 @@ impl Number {
 pub enum RelayMail {
     /// Other settings hold for who comes from now on; limits of open pairs stay.
     Settings(Arc<RelaySettings>),
+    /// Credentials are believed no longer: who came with them is closed, who comes with them is refused.
+    Revoke(Revocation),
+    /// A user has these roles from now on, and no others.
+    Roles(Arc<str>, Arc<[Box<str>]>),
 }
+
+/// Hears of what the relay does; called on the worker, so it must not wait.
+pub type Witness = Arc<dyn Fn(Event) + Send + Sync>;
 
 /// The gateway of one worker.
 pub struct Relay {
     settings: Arc<RelaySettings>,
     counts: Arc<RelayCounts>,
+    door: Door,
+    witness: Witness,
+    sessions: Sessions,
+    /// By a client's slot: its places in the crowd.
+    places: BTreeMap<u32, Vec<Place>>,
+    /// How many clients there have been.
+    serial: u64,
     /// By slot: who holds it, and what it is.
     ends: Vec<Option<(PeerId, End)>>,
     /// Whose turn it is among the upstream's addresses.
@@ -100,6 +119,12 @@ struct End {
     accept: Option<Arc<Config>>,
     /// What holds for the pair.
     route: Arc<Route>,
+    /// Its number in the audit log; both ends have the same.
+    serial: u64,
+    /// Until when its first message must have come, which is the token.
+    awaits: Option<Time>,
+    /// The rule by which we end it.
+    ended_by: Option<&'static str>,
     messages: Meter,
     octets: Meter,
 }
@@ -107,11 +132,21 @@ struct End {
 type Out<'a> = Outboxes<'a, RelayMail>;
 
 impl Relay {
-    /// A relay that counts in `counts`.
-    pub fn new(settings: Arc<RelaySettings>, counts: Arc<RelayCounts>) -> Relay {
+    /// A relay that counts in `counts` and tells `witness`; `shared` is the door's part that all workers share.
+    pub fn new(
+        settings: Arc<RelaySettings>,
+        counts: Arc<RelayCounts>,
+        shared: door::Shared,
+        witness: Witness,
+    ) -> Relay {
         Relay {
+            door: Door::new(Arc::clone(&settings.policy), shared),
             settings,
             counts,
+            witness,
+            sessions: Sessions::default(),
+            places: BTreeMap::new(),
+            serial: 0,
             ends: Vec::new(),
             turn: 0,
         }
@@ -160,47 +195,13 @@ impl Relay {
         Some(end)
     }
 
-    /// What the policy says of a request: its route, or why not.
-    fn judge(&self, request: &Request, from: IpAddr) -> Result<(Ready, String), Rejection> {
-        let policy = &self.settings.policy;
-        // RFC 9112 lets the target win over Host; two names in one request only serve to confuse.
-        let named = request.header_str("host").unwrap_or_default();
-        if !named.eq_ignore_ascii_case(request.authority()) {
-            let why = "the request target and Host name two hosts";
-            return Err(Rejection::new(400, why));
-        }
-        let host = request.host();
-        let Found { route, path } = policy
-            .route(&host, request.path())
-            .map_err(|no| no.rejection())?;
-        if !request.secure() && !policy.allow_plain && !from.is_loopback() {
-            return Err(Rejection::new(403, "only wss:// is spoken here"));
-        }
-        //= rfc6455#10.2  an Origin that is not acceptable is answered 403.
-        route
-            .origins
-            .judge(request)
-            .map_err(|fault| Rejection::new(403, fault.to_string()))?;
-        let spoken = |name: &str| route.subprotocols.allows(name);
-        if route.subprotocols.required && !request.subprotocols().any(spoken) {
-            let why = "none of the subprotocols offered is spoken here";
-            return Err(Rejection::new(400, why));
-        }
-        let ready = self.settings.ready(route);
-        let target = match request.query() {
-            Some(query) => format!("{path}?{query}"),
-            None => path,
-        };
-        Ok((ready, target))
-    }
-
     /// The call that asks the upstream what the client has asked us.
     fn call(
         &mut self,
         request: &Request,
         from: IpAddr,
         ready: &Ready,
-        target: String,
+        pass: &Pass,
     ) -> Result<Dial, Rejection> {
         let upstream = &self.settings.upstream;
         if upstream.addresses.is_empty() {
@@ -209,15 +210,17 @@ impl Relay {
         self.turn = self.turn.wrapping_add(1);
         let headers =
             forwarded(request, from).map_err(|error| Rejection::new(400, error.to_string()))?;
-        let subprotocols = request.subprotocols();
-        let subprotocols = subprotocols.filter(|name| ready.route.subprotocols.allows(name));
+        let target = match &pass.query {
+            Some(query) => format!("{}?{query}", pass.path),
+            None => pass.path.clone(),
+        };
         Ok(Dial {
             to: upstream.addresses[self.turn % upstream.addresses.len()],
             server_name: upstream.server_name.clone(),
             authority: request.authority().to_owned(),
             target,
             origin: request.origin().map(str::to_owned),
-            subprotocols: subprotocols.map(str::to_owned).collect(),
+            subprotocols: pass.subprotocols.clone(),
             headers,
             config: Arc::clone(&ready.server),
             timeout: self.settings.patience,
@@ -226,6 +229,12 @@ impl Relay {
 
     /// The upstream's answer is right: the client gets its 101.
     fn pair(&mut self, upstream: PeerId, client: PeerId, accepted: &Accepted, out: &mut Out<'_>) {
+        if self.end(client).is_some_and(|end| end.ended_by.is_some()) {
+            self.take(client);
+            self.leave(client);
+            out.reject(client, &Rejection::new(401, "the credential has ended"));
+            return out.close(upstream, CloseCode::GOING_AWAY, "the client has left");
+        }
         let config = self.end_mut(client).and_then(|end| end.accept.take());
         let Some(config) = config else {
             return out.close(upstream, CloseCode::GOING_AWAY, "the client has left");
@@ -237,9 +246,147 @@ impl Relay {
         if out.accept(client, accept).is_err() {
             // What the upstream chose was offered by the client, so this is a mistake of ours.
             self.take(client);
+            self.leave(client);
             return out.close(upstream, CloseCode::GOING_AWAY, "the client has left");
         }
         self.counts.paired.add(1);
+        self.begin(client, out);
+    }
+
+    /// The client has its 101: its credential runs from here, or is awaited.
+    fn begin(&mut self, client: PeerId, out: &mut Out<'_>) {
+        let now = out.now();
+        let Some(end) = self.end_mut(client) else {
+            return;
+        };
+        let (other, route, serial) = (end.other, Arc::clone(&end.route), end.serial);
+        if let (Some(_), Some(auth)) = (end.awaits, &route.auth) {
+            let until = now + auth.first_message;
+            end.awaits = Some(until);
+            out.timer(timer(TOKEN, client), until);
+            // The upstream may speak first, and nobody has earned to hear it yet.
+            other.into_iter().for_each(|other| out.hold(other));
+        }
+        let identity = self.sessions.get(client).map(|bearer| {
+            out.timer(timer(END, client), bearer.ends);
+            bearer.subject.clone()
+        });
+        let what = What::Open {
+            route: route.name.clone(),
+            remote: address(client, out),
+            identity,
+        };
+        self.tell(out, serial, what);
+    }
+
+    fn tell(&self, out: &Out<'_>, serial: u64, what: What) {
+        let connection = match serial {
+            0 => 0,
+            serial => (u64::from(out.worker().0) << 48) | serial,
+        };
+        (self.witness)(Event {
+            at: out.now(),
+            connection,
+            what,
+        });
+    }
+
+    /// A request goes no further.
+    fn deny(&self, refused: Refused, from: IpAddr, out: &Out<'_>) -> Opening {
+        self.counts.denied.add(1);
+        let what = What::Refused {
+            route: refused.route,
+            remote: from,
+            status: refused.rejection.sent_status(),
+            rule: refused.rule.into(),
+        };
+        self.tell(out, 0, what);
+        Opening::Reject(*refused.rejection)
+    }
+
+    /// We end a client, by a rule.
+    fn end_by(&mut self, peer: PeerId, rule: &'static str, out: &mut Out<'_>) {
+        let Some(end) = self.end_mut(peer) else {
+            return;
+        };
+        end.ended_by = Some(rule);
+        let (code, accepted) = (end_code(&end.route, rule), end.accept.is_none());
+        // Who has no 101 yet gets none: `pair` sees to it.
+        if accepted {
+            out.close(peer, code, rule);
+        }
+    }
+
+    /// Its places are free, and its session is over.
+    fn leave(&mut self, peer: PeerId) {
+        self.sessions.leave(peer);
+        self.places.remove(&peer.slot());
+    }
+
+    /// The first message is the token. It goes no further, whatever it is.
+    fn first_message(&mut self, peer: PeerId, message: &Incoming<'_>, out: &mut Out<'_>) {
+        let Some(route) = self.end(peer).map(|end| Arc::clone(&end.route)) else {
+            return;
+        };
+        let token = std::str::from_utf8(message.as_bytes()).unwrap_or_default();
+        let found = self.door.first_message(&route, token, out.now());
+        let bearer = match found {
+            Ok(bearer) => bearer,
+            Err(bad) => return self.end_by(peer, bad.name(), out),
+        };
+        match self.door.place(&route, &bearer) {
+            Ok(place) => self.places.entry(peer.slot()).or_default().push(place),
+            Err(refused) => return self.end_by(peer, refused.rule, out),
+        }
+        self.believe(peer, bearer, out);
+    }
+
+    fn believe(&mut self, peer: PeerId, bearer: Bearer, out: &mut Out<'_>) {
+        out.timer(timer(END, peer), bearer.ends);
+        let identity = Some(bearer.subject.clone());
+        self.sessions.enter(peer, bearer);
+        let Some(end) = self.end_mut(peer) else {
+            return;
+        };
+        end.awaits = None;
+        let (other, serial, route) = (end.other, end.serial, end.route.name.clone());
+        other.into_iter().for_each(|other| out.release(other));
+        let remote = address(peer, out);
+        self.tell(
+            out,
+            serial,
+            What::Open {
+                route,
+                remote,
+                identity,
+            },
+        );
+    }
+
+    /// Closes who came with what is revoked, and remembers it for who comes.
+    fn revoke(&mut self, revocation: Revocation, out: &mut Out<'_>) {
+        for peer in self.sessions.hit_by(&revocation) {
+            self.end_by(peer, "revoked", out);
+        }
+        // When the list is full the control plane has said so before.
+        let _ = self.door.revocations().add(revocation);
+    }
+
+    /// Closes who has lost the role that their route asks.
+    fn change_roles(&mut self, subject: &str, roles: &[Box<str>], out: &mut Out<'_>) {
+        for peer in self.sessions.change_roles(subject, roles) {
+            let asked = self.end(peer).and_then(|end| end.route.auth.as_ref());
+            let Some(asked) = asked.map(|auth| auth.roles.clone()) else {
+                continue;
+            };
+            if !self
+                .sessions
+                .get(peer)
+                .is_some_and(|bearer| bearer.has_one_of(&asked))
+            {
+                self.end_by(peer, "role", out);
+            }
+        }
     }
 
     fn not_paired(&mut self, client: PeerId, error: &DialError, out: &mut Out<'_>) {
@@ -251,9 +398,54 @@ impl Relay {
         };
         count.add(1);
         self.take(client);
+        self.leave(client);
         out.reject(client, &refusal(error));
     }
 }
+
+fn address(peer: PeerId, out: &Out<'_>) -> IpAddr {
+    let remote = out.remote(peer);
+    remote.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |remote| remote.ip())
+}
+
+/// The close code when we end a client by a rule about its credential.
+fn end_code(route: &Route, rule: &str) -> CloseCode {
+    let asked = route
+        .auth
+        .as_ref()
+        .and_then(|auth| CloseCode::new(auth.end_code));
+    match rule {
+        "role" => CloseCode::POLICY,
+        _ => asked.unwrap_or(CloseCode::POLICY),
+    }
+}
+
+/// The name of a breach of the protocol in the audit log.
+fn rule_of(cause: ProtocolError) -> &'static str {
+    match broke_a_rule(cause) {
+        true => "protocol",
+        false => "silence",
+    }
+}
+
+fn flood(route: Box<str>) -> What {
+    What::Verdict {
+        route,
+        rule: "budget".into(),
+        mode: Mode::Block,
+        from_client: true,
+        field: None,
+        why: "more messages or octets than its budget".into(),
+    }
+}
+
+fn timer(kind: u64, peer: PeerId) -> TimerId {
+    TimerId((kind << 56) | u64::from(peer.slot()))
+}
+
+/// Timers: a credential ends; its time to come is over.
+const END: u64 = 3;
+const TOKEN: u64 = 4;
 
 /// What a client is told when its upstream gave no right 101.
 fn refusal(error: &DialError) -> Rejection {
@@ -304,15 +496,14 @@ impl Handler for Relay {
     type Mail = RelayMail;
 
     fn open(&mut self, peer: PeerId, request: &Request, out: &mut Out<'_>) -> Opening {
-        let from = out
-            .remote(peer)
-            .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |remote| remote.ip());
-        let call = self.judge(request, from).and_then(|(ready, target)| {
-            let dial = self.call(request, from, &ready, target)?;
-            Ok((ready, dial))
-        });
-        let (ready, dial) = match call {
-            Ok(call) => call,
+        let from = address(peer, out);
+        let pass = match self.door.judge(request, from, out.now()) {
+            Ok(pass) => pass,
+            Err(refused) => return self.deny(refused, from, out),
+        };
+        let ready = self.settings.ready(&pass.route);
+        let dial = match self.call(request, from, &ready, &pass) {
+            Ok(dial) => dial,
             Err(refusal) => {
                 self.counts.denied.add(1);
                 return Opening::Reject(refusal);
@@ -325,12 +516,17 @@ impl Handler for Relay {
                 return Opening::Reject(Rejection::new(400, why));
             }
         };
+        self.serial += 1;
         let end = End {
             other: Some(upstream),
             is_client: true,
             held: false,
             accept: Some(ready.client),
             route: ready.route,
+            serial: self.serial,
+            // The moment is set once there is a 101.
+            awaits: pass.awaits_token.then_some(Time::ZERO),
+            ended_by: None,
             messages: Meter::default(),
             octets: Meter::default(),
         };
@@ -338,8 +534,13 @@ impl Handler for Relay {
             other: Some(peer),
             is_client: false,
             accept: None,
+            awaits: None,
             ..end.clone()
         };
+        if let Some(bearer) = pass.bearer {
+            self.sessions.enter(peer, bearer);
+        }
+        self.places.insert(peer.slot(), pass.places);
         self.put(peer, end);
         self.put(upstream, upstream_end);
         // The call has a deadline of its own; this one only sees to it that no mistake keeps a client for ever.
@@ -361,6 +562,9 @@ impl Handler for Relay {
 
     fn message(&mut self, peer: PeerId, message: Incoming<'_>, out: &mut Out<'_>) {
         let (now, len) = (out.now(), message.as_bytes().len() as u64);
+        if self.end(peer).is_some_and(|end| end.awaits.is_some()) {
+            return self.first_message(peer, &message, out);
+        }
         let Some(end) = self.end_mut(peer) else {
             return;
         };
@@ -373,7 +577,10 @@ impl Handler for Relay {
             let fits = end.messages.take(budget.messages, 1, now)
                 && end.octets.take(budget.bytes, len, now);
             if !fits {
+                end.ended_by = Some("budget");
+                let (serial, route) = (end.serial, end.route.name.clone());
                 self.counts.flooded.add(1);
+                self.tell(out, serial, flood(route));
                 return out.close(peer, CloseCode::POLICY, "more than this client's budget");
             }
         }
@@ -391,9 +598,39 @@ impl Handler for Relay {
         }
     }
 
-    fn mail(&mut self, mail: RelayMail, _: &mut Out<'_>) {
+    fn mail(&mut self, mail: RelayMail, out: &mut Out<'_>) {
         match mail {
-            RelayMail::Settings(settings) => self.settings = settings,
+            RelayMail::Settings(settings) => {
+                self.door.set_policy(Arc::clone(&settings.policy));
+                self.settings = settings;
+            }
+            RelayMail::Revoke(revocation) => self.revoke(revocation, out),
+            RelayMail::Roles(subject, roles) => self.change_roles(&subject, &roles, out),
+        }
+    }
+
+    /// A credential has ended, or its time to come has. A timer of an earlier client in the slot finds nothing.
+    fn timeout(&mut self, timer: TimerId, out: &mut Out<'_>) {
+        let (kind, slot) = (timer.0 >> 56, timer.0 as u32);
+        let now = out.now();
+        let holder = self.ends.get(slot as usize).and_then(Option::as_ref);
+        let late = holder
+            .filter(|(_, end)| {
+                end.awaits
+                    .is_some_and(|until| until > Time::ZERO && until <= now)
+            })
+            .map(|(peer, _)| *peer);
+        match kind {
+            END => {
+                let ended = self.sessions.ended(slot, now);
+                ended
+                    .into_iter()
+                    .for_each(|peer| self.end_by(peer, "token_expired", out));
+            }
+            TOKEN => late
+                .into_iter()
+                .for_each(|peer| self.end_by(peer, "token_missing", out)),
+            _ => {}
         }
     }
 
@@ -425,6 +662,15 @@ impl Handler for Relay {
         let Some(end) = self.take(peer) else {
             return;
         };
+        if end.is_client {
+            self.leave(peer);
+            let what = What::Close {
+                route: end.route.name.clone(),
+                code: why.code.map(CloseCode::get),
+                rule: end.ended_by.or(why.cause.map(rule_of)).map(Into::into),
+            };
+            self.tell(out, end.serial, what);
+        }
         if why.cause.is_some_and(broke_a_rule) {
             match end.is_client {
                 true => self.counts.offended.add(1),

@@ -67,5 +67,5 @@ pub use publication::{
 pub use reply::{ClientError, Disconnect};
 pub use shard::{Shard, ShardSize};
 pub use stats::{ChannelInfo, ClientSummary, HubStats, Revocation, WorkerStats};
-pub use token::{BadKey, TokenKeys, fuzz_token};
+pub use token::{BadKey, NotSigned, TokenKeys, fuzz_token};
 pub use topic::{BadName, MAX_NAME, TopicName};

@@ -23,6 +23,8 @@ pub struct TokenKeys {
     fetched: Option<Arc<Vec<Key>>>,
     audience: Option<Arc<str>>,
     issuer: Option<Arc<str>>,
+    /// If there are any, no others are taken.
+    algorithms: Option<Arc<[Algorithm]>>,
 }
 
 type ReadPem = fn(&[u8]) -> jsonwebtoken::errors::Result<DecodingKey>;
@@ -145,6 +147,28 @@ impl TokenKeys {
         self
     }
 
+    /// Only algorithms of these names (RFC 7518) are taken, whatever the keys could do. A name that is none
+    /// takes nothing.
+    #[must_use]
+    pub fn with_algorithms<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> TokenKeys {
+        let known = names.into_iter().filter_map(|name| name.parse().ok());
+        self.algorithms = Some(known.collect());
+        self
+    }
+
+    /// Whether one of the keys has signed a token. What the token says, and whether it is still good, is not
+    /// looked at: for those who judge that themselves.
+    ///
+    /// # Errors
+    /// [`NotSigned`].
+    pub fn signed(&self, token: &str) -> Result<(), NotSigned> {
+        match self.verified(token) {
+            Ok(_) => Ok(()),
+            Err(BadToken::UnknownKey(_)) => Err(NotSigned::UnknownKey),
+            Err(_) => Err(NotSigned::Wrong),
+        }
+    }
+
     /// How many keys there are: given, and fetched.
     pub fn count(&self) -> (usize, usize) {
         let fetched = self.fetched.as_ref().map_or(0, |keys| keys.len());
@@ -197,7 +221,7 @@ impl TokenKeys {
             .fixed
             .iter()
             .chain(fetched)
-            .filter(|key| key.algorithms.contains(&header.alg))
+            .filter(|key| key.algorithms.contains(&header.alg) && self.takes(header.alg))
             .peekable();
         if usable.peek().is_none() && self.fetched.is_some() {
             return Err(BadToken::UnknownKey(wanted.unwrap_or_default().to_owned()));
@@ -212,6 +236,11 @@ impl TokenKeys {
         base64::engine::general_purpose::URL_SAFE_NO_PAD
             .decode(payload)
             .map_err(|_| BadToken::Invalid)
+    }
+
+    fn takes(&self, algorithm: Algorithm) -> bool {
+        let listed = self.algorithms.as_ref();
+        listed.is_none_or(|listed| listed.contains(&algorithm))
     }
 
     fn check(&self, claims: &Claims<'_>, now: Time) -> Result<(), BadToken> {
@@ -276,6 +305,15 @@ pub fn fuzz_token(octets: &[u8]) -> bool {
         Bearer::read(&claims).is_ok()
     });
     signed || read
+}
+
+/// Why nobody vouches for a token.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NotSigned {
+    /// It is no token, or its signature is wrong.
+    Wrong,
+    /// A key set that comes from elsewhere has no such key (yet).
+    UnknownKey,
 }
 
 /// Why a token is not believed.

@@ -15,9 +15,10 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tidegate_hub::Hub;
+use tidegate_hub::{BadKey, Hub};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_rustls::TlsConnector;
 use tracing::{debug, info, warn};
@@ -183,6 +184,30 @@ fn adopt(schedules: &mut [Option<Schedule>; 2], sources: [Option<KeySource>; 2])
     }
 }
 
+/// Keeps one source's keys fresh, until it is dropped: `take` gets each set, and `wake` says that a token names a
+/// key that is not known.
+pub(crate) async fn keep(
+    source: KeySource,
+    wake: Arc<Notify>,
+    take: impl Fn(&str) -> Result<usize, BadKey>,
+) {
+    let mut schedule = Schedule::new(source);
+    loop {
+        tokio::select! {
+            () = wake.notified() => schedule.hurry(),
+            () = sleep_until(schedule.due) => {
+                schedule.asked = Some(Instant::now());
+                let fetched = fetch(&schedule.source.url).await;
+                let result = fetched.and_then(|(text, max_age)| match take(&text) {
+                    Ok(keys) => Ok((keys, max_age)),
+                    Err(bad) => Err(Trouble::NotAKeySet(bad.to_string())),
+                });
+                settle(&mut schedule, result);
+            }
+        }
+    }
+}
+
 async fn refresh(keyring: &Keyring, hub: &Hub, n: usize, schedule: &mut Schedule) {
     schedule.asked = Some(Instant::now());
     let url = schedule.source.url.clone();
@@ -194,6 +219,12 @@ async fn refresh(keyring: &Keyring, hub: &Hub, n: usize, schedule: &mut Schedule
             .map_err(|bad| Trouble::NotAKeySet(bad.to_string())),
         Err(trouble) => Err(trouble),
     };
+    settle(schedule, result);
+}
+
+/// Says what came of it, and when to ask again.
+fn settle(schedule: &mut Schedule, result: Result<(usize, Option<Duration>), Trouble>) {
+    let url = schedule.source.url.clone();
     match result {
         Ok((keys, max_age)) => {
             if schedule.failures > 0 {

@@ -1,6 +1,8 @@
-//! The guard's admin listener: health, metrics, version. It changes nothing.
+//! The guard's admin listener: health, metrics, version, and who answers the orders. It changes nothing itself.
 
+use super::evidence::Evidence;
 use super::gate::{END_NAMES, Tally};
+use super::orders::Orders;
 use crate::control::Process;
 use crate::control::admin::metrics::{Labels, MEDIA_TYPE, Out, Rows, scrape};
 use crate::control::admin::{Access, ServerState, no_store, version};
@@ -20,6 +22,8 @@ pub(super) struct Admin {
     pub(super) state: Arc<ServerState>,
     pub(super) process: Process,
     pub(super) tally: Arc<Tally>,
+    pub(super) evidence: Arc<Evidence>,
+    pub(super) orders: Orders,
     /// Of each worker.
     pub(super) relays: Vec<Arc<RelayCounts>>,
 }
@@ -30,6 +34,13 @@ impl Answers for Admin {
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Answer {
         if let Some(refusal) = self.access.refuse_host(&request) {
             return refusal;
+        }
+        let order = matches!(
+            request.uri().path(),
+            "/reload" | "/revoke" | "/roles" | "/tickets"
+        );
+        if order && *request.method() == Method::POST {
+            return self.order(request).await;
         }
         let get = matches!(*request.method(), Method::GET | Method::HEAD);
         match (get, request.uri().path()) {
@@ -119,6 +130,31 @@ impl Admin {
             "guard_floods",
             "Clients beyond their budget",
             alone(self.sum(|c| &c.flooded)),
+        )?;
+        let verdicts = self.evidence.verdicts().into_iter();
+        let verdicts = verdicts.map(|((route, rule, verdict), n)| {
+            let labels = vec![
+                ("route", route),
+                ("rule", rule),
+                ("verdict", verdict.to_owned()),
+            ];
+            (labels, n)
+        });
+        out.counters(
+            "guard_verdicts",
+            "Handshakes, messages and connections that a rule spoke of",
+            verdicts.collect(),
+        )?;
+        let counts = self.evidence.counts();
+        out.counters(
+            "guard_audit_events",
+            "Events written to the audit file",
+            alone(get(&counts.written)),
+        )?;
+        out.counters(
+            "guard_audit_lost",
+            "Events that could not be written",
+            alone(get(&counts.lost)),
         )?;
         out.gauges(
             "up",

@@ -1,5 +1,6 @@
 //! The command line of `tidegate guard`; what its values mean together is decided in `settings`.
 
+use super::audit::Aside;
 use crate::cli::{AdminAddr, LogFormat, parse_admin, parse_listen};
 use clap::Args;
 use std::net::SocketAddr;
@@ -7,10 +8,19 @@ use std::path::PathBuf;
 
 /// What `tidegate guard` can be told.
 #[derive(Args, Clone, Debug)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct GuardArgs {
+    #[command(subcommand)]
+    pub(super) aside: Option<Aside>,
+
     /// The server to protect, such as ws://127.0.0.1:9000 or wss://backend.internal
-    #[arg(long, value_name = "URL", env = "TIDEGATE_GUARD_UPSTREAM")]
-    pub(super) upstream: String,
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "TIDEGATE_GUARD_UPSTREAM",
+        required = true
+    )]
+    pub(super) upstream: Option<String>,
 
     /// What may pass (TOML); without it: strict protocol, limits, pages of the same origin only
     #[arg(long, value_name = "FILE", env = "TIDEGATE_GUARD_POLICY")]
@@ -31,6 +41,16 @@ pub(crate) struct GuardArgs {
     #[arg(long, value_name = "ADDR", env = "TIDEGATE_GUARD_ADMIN")]
     #[arg(value_parser = parse_admin)]
     pub(super) admin: Option<AdminAddr>,
+
+    /// What orders to the admin listener (reload, revoke, roles, tickets) must carry as Authorization: Bearer; without
+    /// it they are refused. Give it by the variable: others can see flags
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        env = "TIDEGATE_GUARD_ADMIN_TOKEN",
+        hide_env_values = true
+    )]
+    pub(super) admin_token: Option<String>,
 
     /// Worker threads, each with its own event loop [default: one per core]
     #[arg(long, value_name = "N", env = "TIDEGATE_GUARD_WORKERS")]
@@ -77,6 +97,8 @@ Examples:
       The server on port 9000, protected, at ws://127.0.0.1:8080
   tidegate guard --upstream wss://backend.internal --policy guard.toml
       With routes, origins, limits and credentials of its own
+  tidegate guard audit verify audit.jsonl
+      Says whether a line of the audit file was changed, taken out or moved, and which
   tidegate guard --upstream ws://127.0.0.1:9000 --policy guard.toml --check-config
       Says what is wrong with a policy, with line and column
 

@@ -8,7 +8,9 @@ use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tidegate_guard::{Policy, Relay, RelayCounts, RelayMail, RelaySettings};
+use tidegate_guard::audit::{Event, What};
+use tidegate_guard::door::Shared;
+use tidegate_guard::{Policy, Relay, RelayCounts, RelayMail, RelaySettings, Witness};
 use tidegate_proto::handshake::client::Accepted;
 use tidegate_proto::{
     CloseCode, Closed, DialError, Handler, Incoming, Opening, Outboxes, PeerId, Request, TimerId,
@@ -48,6 +50,7 @@ fn end_of(code: Option<u16>) -> usize {
 /// A worker of the guard.
 pub(super) struct Gate {
     relay: Relay,
+    witness: Witness,
     limits: AdmissionLimits,
     admission: Arc<Admission>,
     tally: Arc<Tally>,
@@ -67,6 +70,7 @@ impl Gate {
         admission: Arc<Admission>,
         tally: Arc<Tally>,
         drain: Duration,
+        (shared, witness): (Shared, Witness),
     ) -> Gate {
         let pace = Pace {
             window: (drain / 2).min(Duration::from_secs(5)),
@@ -74,7 +78,8 @@ impl Gate {
         };
         Gate {
             limits: limits(&settings.policy),
-            relay: Relay::new(settings, counts),
+            relay: Relay::new(settings, counts, shared, Arc::clone(&witness)),
+            witness,
             admission,
             tally,
             clients: Vec::new(),
@@ -139,7 +144,18 @@ impl Handler for Gate {
         if let Err(crowded) = self.admission.enter(&self.limits, from, out.now()) {
             self.tally.crowded.fetch_add(1, Ordering::Relaxed);
             debug!(limit = crowded.name(), %from, "client refused");
-            return Opening::Reject(crowded.rejection(out.random()));
+            let rejection = crowded.rejection(out.random());
+            (self.witness)(Event {
+                at: out.now(),
+                connection: 0,
+                what: What::Refused {
+                    route: None,
+                    remote: from,
+                    status: rejection.sent_status(),
+                    rule: crowded.name().into(),
+                },
+            });
+            return Opening::Reject(rejection);
         }
         let opening = self.relay.open(peer, request, out);
         match &opening {
@@ -180,8 +196,9 @@ impl Handler for Gate {
     }
 
     fn mail(&mut self, mail: RelayMail, out: &mut Out<'_>) {
-        let RelayMail::Settings(settings) = &mail;
-        self.limits = limits(&settings.policy);
+        if let RelayMail::Settings(settings) = &mail {
+            self.limits = limits(&settings.policy);
+        }
         self.relay.mail(mail, out);
     }
 

@@ -3,7 +3,11 @@
 
 mod admin;
 mod args;
+mod audit;
+mod evidence;
 mod gate;
+mod keys;
+mod orders;
 mod plane;
 mod proxy;
 mod settings;
@@ -19,14 +23,18 @@ use crate::serve::{bind_failure, cannot_listen, local_url};
 use crate::signals::Wanted;
 use crate::{logs, service, signals};
 use admin::Admin;
+use evidence::{Evidence, Writing};
 use gate::{Gate, Tally};
+use keys::Keys;
+use orders::Orders;
 use plane::{InForce, Parts, Plane};
 use settings::Settings;
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, OnceLock};
 use tidegate::engine::{Running, Server};
-use tidegate_guard::{RelayCounts, RelayMail, RelaySettings};
+use tidegate_guard::{RelayCounts, RelayMail, RelaySettings, Witness, door};
 use tidegate_proto::{EndpointConfig, HeadLimits, OriginPolicy};
 use tracing::{info, warn};
 
@@ -35,6 +43,9 @@ use tracing::{info, warn};
 /// # Errors
 /// What keeps it from serving, in one line.
 pub(crate) fn run(args: &GuardArgs) -> Result<(), Failure> {
+    if let Some(aside) = &args.aside {
+        return aside.run();
+    }
     let settings = Settings::load(args)?;
     if args.check_config {
         let file = args
@@ -63,6 +74,8 @@ struct Guarding {
     running: Running<RelayMail>,
     plane: Plane,
     state: Arc<ServerState>,
+    evidence: Arc<Evidence>,
+    writing: Writing,
 }
 
 /// What all workers share.
@@ -71,6 +84,8 @@ struct Shared {
     admission: Arc<Admission>,
     tally: Arc<Tally>,
     relays: Vec<Arc<RelayCounts>>,
+    door: door::Shared,
+    witness: Witness,
 }
 
 impl Guarding {
@@ -80,7 +95,21 @@ impl Guarding {
             settings.target.at(Vec::new())
         });
         let relay = RelaySettings::new(Arc::clone(&settings.policy), upstream);
+        let keys = Arc::new(Keys::new(keys::read(
+            &settings.policy,
+            args.policy.as_deref(),
+        )?));
+        let unwritten: Arc<AtomicBool> = Arc::default();
+        let file = settings.audit.as_deref();
+        let (evidence, writing) = Evidence::start(file, Arc::clone(&unwritten))?;
         let shared = Shared {
+            door: door::Shared {
+                verifier: keys.verifier(),
+                tickets: Arc::default(),
+                crowd: Arc::default(),
+                unwritten,
+            },
+            witness: evidence.witness(),
             in_force: Arc::new(InForce::new(Arc::new(relay))),
             admission: Arc::new(Admission::new()),
             tally: Arc::default(),
@@ -96,11 +125,20 @@ impl Guarding {
         let address = bound.as_ref().map(|bound: &Bound| bound.address);
         let ip = address.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |at| at.ip());
         let admin = Arc::new(Admin {
-            access: Access::new(Hosts::new(ip, &[]), false, None),
+            access: Access::new(Hosts::new(ip, &[]), false, settings.admin_token.clone()),
             state: Arc::clone(&state),
             process: Process::new(),
             tally: shared.tally,
             relays: shared.relays,
+            evidence: Arc::clone(&evidence),
+            orders: Orders {
+                in_force: Arc::clone(&shared.in_force),
+                mailer: running.mailer(),
+                shared: shared.door,
+                witness: Arc::clone(&shared.witness),
+                revocations: Mutex::default(),
+                changes: OnceLock::new(),
+            },
         });
         let plane = Plane::start(Parts {
             args: args.clone(),
@@ -113,6 +151,8 @@ impl Guarding {
             admin: bound.map(|bound| (bound, admin)),
             state: Arc::clone(&state),
             drain: settings.drain,
+            keys,
+            witness: shared.witness,
         })
         .map_err(|error| Failure::failed(format!("the control plane cannot start: {error}")))?;
         if let Some(address) = address {
@@ -123,6 +163,8 @@ impl Guarding {
             running,
             plane,
             state,
+            evidence,
+            writing,
         })
     }
 
@@ -137,7 +179,10 @@ impl Guarding {
         self.running
             .join()
             .map_err(|error| Failure::failed(error.to_string()))?;
-        if !self.plane.join() {
+        let controlled = self.plane.join();
+        self.evidence.stop();
+        self.writing.join();
+        if !controlled {
             return Err(Failure::failed(
                 "the control plane has panicked; its message stands above",
             ));
@@ -171,10 +216,12 @@ fn start_workers(
     let in_force = Arc::clone(&shared.in_force);
     let (admission, tally) = (Arc::clone(&shared.admission), Arc::clone(&shared.tally));
     let (relays, drain) = (shared.relays.clone(), settings.drain);
+    let (inside, witness) = (shared.door.clone(), Arc::clone(&shared.witness));
     let gate = move |worker: tidegate_proto::WorkerId| {
         let counts = Arc::clone(&relays[usize::from(worker.0)]);
         let (admission, tally) = (Arc::clone(&admission), Arc::clone(&tally));
-        Gate::new(in_force.get(), counts, admission, tally, drain)
+        let told = (inside.clone(), Arc::clone(&witness));
+        Gate::new(in_force.get(), counts, admission, tally, drain, told)
     };
     server
         .start(gate)

@@ -3,17 +3,20 @@
 
 use super::admin::Admin;
 use super::args::GuardArgs;
+use super::keys::{self, Keys};
 use super::proxy::Proxy;
 use super::settings::{Target, policy};
 use crate::control::admin::{self, Bound, ServerState};
 use crate::control::{Arrivals, connection};
+use crate::error::Failure;
 use rustls::ClientConfig;
 use std::io;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use tidegate::engine::{Adopter, Mailer};
-use tidegate_guard::{RelayMail, RelaySettings, Upstream};
+use tidegate_guard::audit::{Event, What};
+use tidegate_guard::{RelayMail, RelaySettings, Upstream, Witness};
 use tidegate_proto::WorkerId;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -49,6 +52,8 @@ pub(super) struct Parts {
     pub(super) admin: Option<(Bound, Arc<Admin>)>,
     pub(super) state: Arc<ServerState>,
     pub(super) drain: Duration,
+    pub(super) keys: Arc<Keys>,
+    pub(super) witness: Witness,
 }
 
 /// The running control plane.
@@ -111,16 +116,21 @@ async fn run(
     mut ended: watch::Receiver<bool>,
 ) {
     let mut tasks = JoinSet::new();
-    if let Some((bound, admin)) = parts.admin.take() {
-        tasks.spawn(admin::serve(bound, admin, ended.clone()));
-    }
-    let changes = Changes {
+    tasks.spawn(Arc::clone(&parts.keys).run());
+    let changes = Arc::new(Changes {
         args: parts.args,
         target: parts.target,
         in_force: Arc::clone(&parts.in_force),
         mailer: parts.mailer,
         state: parts.state,
-    };
+        keys: parts.keys,
+        witness: parts.witness,
+        one_at_a_time: tokio::sync::Mutex::new(()),
+    });
+    if let Some((bound, admin)) = parts.admin.take() {
+        let _ = admin.orders.changes.set(Arc::clone(&changes)); // this is the only place
+        tasks.spawn(admin::serve(bound, admin, ended.clone()));
+    }
     tasks.spawn(changes.run(reloads));
     let (mut arrivals, mut connections) = (parts.arrivals, JoinSet::new());
     loop {
@@ -156,20 +166,23 @@ async fn run(
 }
 
 /// Keeps the settings up to date: the policy by order, the upstream's addresses by the clock.
-struct Changes {
+pub(super) struct Changes {
     args: GuardArgs,
     target: Target,
     in_force: Arc<InForce>,
     mailer: Mailer<RelayMail>,
     state: Arc<ServerState>,
+    keys: Arc<Keys>,
+    witness: Witness,
+    one_at_a_time: tokio::sync::Mutex<()>,
 }
 
 impl Changes {
-    async fn run(self, mut reloads: mpsc::UnboundedReceiver<()>) {
+    async fn run(self: Arc<Changes>, mut reloads: mpsc::UnboundedReceiver<()>) {
         loop {
             tokio::select! {
                 order = reloads.recv() => match order {
-                    Some(()) => self.reload().await,
+                    Some(()) => drop(self.reload().await),
                     None => return,
                 },
                 () = sleep(LOOK_UP_EVERY), if !self.target.is_address() => self.look_up().await,
@@ -177,21 +190,36 @@ impl Changes {
         }
     }
 
-    /// Reads the policy again; a wrong one changes nothing.
-    async fn reload(&self) {
-        let read = policy(self.args.policy.as_deref());
+    /// Reads the policy and the keys it names again; a wrong one changes nothing.
+    pub(super) async fn reload(&self) -> Result<(), Failure> {
+        let _alone = self.one_at_a_time.lock().await;
+        let file = self.args.policy.as_deref();
+        let read = policy(file).and_then(|policy| {
+            let ring = keys::read(&policy, file)?;
+            Ok((policy, ring))
+        });
         self.state.reloaded(read.is_ok());
+        (self.witness)(Event {
+            at: super::evidence::now(),
+            connection: 0,
+            what: What::Reload {
+                taken: read.is_ok(),
+            },
+        });
         match read {
-            Ok(policy) => {
+            Ok((policy, ring)) => {
                 let upstream = self.in_force.get().upstream.clone();
+                self.keys.set(ring);
                 self.tell(RelaySettings::new(policy, upstream)).await;
                 info!("policy reloaded");
+                Ok(())
             }
             Err(failure) => {
                 error!(
                     error = failure.line,
                     "policy not reloaded; the old one stays in force"
                 );
+                Err(failure)
             }
         }
     }

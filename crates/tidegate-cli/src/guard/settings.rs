@@ -3,12 +3,13 @@
 
 use super::args::GuardArgs;
 use crate::cli::{AdminAddr, LogFormat};
+use crate::config::Secret;
 use crate::error::Failure;
 use crate::logs;
 use crate::settings::AdminListen;
 use rustls::{ClientConfig, ServerConfig};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tidegate::Tls;
@@ -21,6 +22,9 @@ pub(super) struct Settings {
     pub(super) admin: Option<AdminListen>,
     pub(super) workers: usize,
     pub(super) policy: Arc<Policy>,
+    /// Where events are written.
+    pub(super) audit: Option<PathBuf>,
+    pub(super) admin_token: Option<Secret>,
     pub(super) target: Target,
     pub(super) tls: Option<Arc<ServerConfig>>,
     /// For an upstream behind TLS.
@@ -48,8 +52,12 @@ impl Settings {
         let listen = args
             .listen
             .unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)));
-        let target = Target::parse(&args.upstream)?;
-        let policy = policy(args.policy.as_deref())?;
+        let upstream = args.upstream.as_deref();
+        let target = Target::parse(upstream.expect("clap asks for it"))?;
+        let file = args.policy.as_deref();
+        let policy = policy(file)?;
+        super::keys::read(&policy, file)?;
+        let folder = file.and_then(Path::parent);
         let log = args.log.clone().unwrap_or_else(|| "info".to_owned());
         logs::check(&log)?;
         let settings = Settings {
@@ -59,6 +67,15 @@ impl Settings {
                 || std::thread::available_parallelism().map_or(1, usize::from),
                 usize::from,
             ),
+            audit: policy
+                .audit
+                .as_ref()
+                .map(|audit| folder.unwrap_or(Path::new("")).join(audit)),
+            admin_token: args
+                .admin_token
+                .as_deref()
+                .filter(|token| !token.trim().is_empty())
+                .map(Secret::new),
             policy,
             tls: tls(args)?,
             upstream_tls: upstream_tls(args, target.secure)?,
@@ -155,16 +172,10 @@ pub(super) fn policy(file: Option<&Path>) -> Result<Arc<Policy>, Failure> {
 /// What a policy asks for that the relay does not do yet.
 fn not_enforced(policy: &Policy) -> Option<&'static str> {
     let rows = [
-        (policy.audit.is_some(), "[audit]"),
         (!policy.trusted_proxies.is_empty(), "trusted_proxies"),
-        (policy.routes().iter().any(|r| r.auth.is_some()), "[auth]"),
         (
             policy.routes().iter().any(|r| r.rules.blocks()),
             "blocking content rules",
-        ),
-        (
-            policy.routes().iter().any(|r| r.connections.is_some()),
-            "limits.connections of a route",
         ),
         (
             policy.routes().iter().any(|r| {
@@ -237,13 +248,14 @@ mod tests {
             "[limits]\nmessage_size = \"1KiB\"\nfragments = 5\nempty_fragments = 2\n",
             "[limits]\nmessage_deadline = \"5s\"\n",
             "[connections]\nper_ip = 2\n",
+            "[audit]\nfile = \"a.jsonl\"\n",
+            "[limits]\nconnections = 2\n",
             "[rates]\nmessages = { per_second = 1, burst = 1 }\n",
         ] {
             assert_eq!(asked(good), None, "{good}");
         }
         for bad in [
             "[rules]\nmode = \"block\"\n",
-            "[audit]\nfile = \"a.jsonl\"\n",
             "[limits]\nidle = \"60s\"\n",
             "[limits]\nlifetime = \"1h\"\n",
             "[server]\ntrusted_proxies = [\"10.0.0.0/8\"]\n",

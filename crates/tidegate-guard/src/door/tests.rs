@@ -66,6 +66,7 @@ fn door(policy: &str) -> Door {
         verifier: verifier(),
         tickets: Arc::default(),
         crowd: Arc::default(),
+        unwritten: Arc::default(),
     };
     Door::new(Arc::new(policy), shared)
 }
@@ -697,4 +698,21 @@ fn routes_and_identities_have_their_caps() {
     );
     drop(one);
     assert!(judged(&door, "/", &[&good]).is_ok());
+}
+
+#[test]
+fn while_nothing_can_be_written_routes_that_fail_closed_take_nobody() {
+    let closed = door("[rules]\nmode = \"block\"\n");
+    let open = door("");
+    for door in [&closed, &open] {
+        assert!(judged(door, "/", &[]).is_ok());
+        door.shared.unwritten.store(true, Ordering::Relaxed);
+    }
+    assert_eq!(judged(&closed, "/", &[]).map(|_| ()), Err((503, "audit")));
+    assert!(
+        judged(&open, "/", &[]).is_ok(),
+        "a policy that only watches goes on"
+    );
+    closed.shared.unwritten.store(false, Ordering::Relaxed);
+    assert!(judged(&closed, "/", &[]).is_ok());
 }

@@ -17,7 +17,7 @@ pub enum Source {
     Subprotocol,
     /// `?ticket=TICKET`: got from the admin API, good once, for one route and origin, for a short while.
     Ticket,
-    /// The first message is the token; nothing reaches the upstream before it is believed.
+    /// The first message is the token; no message passes, either way, before it is believed.
     Message,
 }
 

@@ -44,7 +44,7 @@ impl Access {
     }
 
     /// The answer to somebody who may not.
-    pub(super) fn refuse<B>(&self, request: &Request<B>) -> Option<Answer> {
+    pub(crate) fn refuse<B>(&self, request: &Request<B>) -> Option<Answer> {
         let headers = request.headers();
         let held = self.token.read().unwrap_or_else(PoisonError::into_inner);
         match &*held {
