@@ -1,5 +1,6 @@
 //! What the rows need: a guard process, a raw upstream, a raw client. None of it shares code with ours.
 
+pub(crate) mod admin;
 pub(crate) mod client;
 pub(crate) mod guard;
 pub(crate) mod sha1;
