@@ -338,7 +338,12 @@ fn the_first_message_may_be_the_token_and_goes_no_further() {
     assert_eq!(client.next().payload, b"hello from the upstream");
     assert_eq!(client.next().payload, b"now I speak");
     let seen = upstream.seen.now();
-    assert_eq!(seen.data().len(), 1, "the token went no further: {seen:?}");
+    assert_eq!(
+        seen.data().len(),
+        1,
+        "the token went no further: {:?}",
+        seen.frames
+    );
     let mut forger = Client::open(guard.address);
     forger.say(TEXT, b"not a token");
     let (code, reason, heard) = end(&mut forger);
