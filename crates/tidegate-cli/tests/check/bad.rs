@@ -563,7 +563,7 @@ impl Peer {
                         }
                     }
                 }
-                0 | 1 | 2 => {
+                0..=2 => {
                     if opcode == 0 && message.is_none() && !self.has("orphans") {
                         return self.fail(1002);
                     }
@@ -612,10 +612,7 @@ impl Peer {
             _ => None,
         };
         if let Some(code) = bad {
-            return match self.fail(code) {
-                Some(fallen) => Some(Some(fallen)),
-                None => None,
-            };
+            return self.fail(code).map(Some);
         }
         if self.has("no close") {
             self.leave();

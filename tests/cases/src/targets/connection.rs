@@ -38,6 +38,7 @@ fn config() -> Arc<Config> {
         limits: Limits {
             max_message_size: 700,
             max_fragments: 5,
+            max_empty_fragments: 3,
             outbox: 600,
             outbox_high: 300,
             outbox_low: 100,
