@@ -65,7 +65,11 @@ fn the_defaults_protect() {
     assert_eq!(route.origins, Origins::default());
     assert!(route.origins.same_origin && route.origins.listed.is_empty());
     assert_eq!(route.compression, Compression::Declined);
-    assert_eq!(route.limits.protocol, Limits::hub());
+    let limits = Limits {
+        max_empty_fragments: 16,
+        ..Limits::hub()
+    };
+    assert_eq!(route.limits.protocol, limits);
     assert_eq!(
         (route.limits.frame_size, route.limits.empty_fragments),
         (64 << 10, 16)
