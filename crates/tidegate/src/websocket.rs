@@ -28,6 +28,7 @@ use access::Access;
 use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 use tidegate_proto::{CloseCode, Closed, Config, Level, MessageKind, Negotiated, Role};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -184,8 +185,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     ///
     /// # Cancel safety
     /// Safe: no message is lost and no octet skipped when the future is dropped, at whatever point.
-    pub async fn recv(&mut self) -> Result<Message, Closed> {
-        poll_fn(|cx| self.core.poll_recv(cx)).await
+    pub fn recv(&mut self) -> impl Future<Output = Result<Message, Closed>> {
+        // No `async fn`: its frame would be all that this one adds, and small messages notice.
+        poll_fn(|cx| self.core.poll_recv(cx))
     }
 
     /// Sends a message: waits until the queue is below its marks, queues the message whole, and waits until
@@ -239,13 +241,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     ///
     /// # Cancel safety
     /// Safe: dropped before the message was queued, nothing of it is sent.
-    pub async fn feed(&mut self, message: impl Into<Message>) -> Result<(), Closed> {
-        let message = message.into();
-        if self.core.offer(&message) {
-            return Ok(());
-        }
-        let mut message = Some(message);
-        poll_fn(|cx| self.core.poll_feed(cx, &mut message)).await
+    pub fn feed(
+        &mut self,
+        message: impl Into<Message>,
+    ) -> impl Future<Output = Result<(), Closed>> {
+        let mut message = Some(message.into());
+        poll_fn(move |cx| {
+            if message.as_ref().is_some_and(|m| self.core.offer(m)) {
+                message = None;
+                return Poll::Ready(Ok(()));
+            }
+            self.core.poll_feed(cx, &mut message)
+        })
     }
 
     /// Waits until a message of up to `bytes` bytes finds room, and keeps that room: what is sent with the

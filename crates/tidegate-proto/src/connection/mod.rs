@@ -220,19 +220,26 @@ impl Connection {
     /// the usual case by itself, for drivers that want no more than that on their quickest way. `None` takes
     /// nothing and judges nothing; then call [`Connection::receive`]. An error is to be passed to
     /// [`Connection::fail`].
+    ///
+    /// It asks for no time, so that a driver may read its clock once for many messages: call
+    /// [`Connection::heard`] before [`Connection::poll_timeout`] or [`Connection::handle_timeout`] is asked again.
     #[inline]
     pub fn receive_whole<'a>(
         &mut self,
-        now: Time,
         input: &mut &'a mut [u8],
     ) -> Option<Result<Message<'a>, ProtocolError>> {
         let (opcode, mask, payload) = self.whole_frame(self.longest_whole(), input)?;
-        self.keepalive.heard(now);
         if opcode == OpCode::Binary {
             apply_mask(mask, payload);
             return Some(Ok(Message::Binary(payload)));
         }
         Some(unmask_text(mask, payload).map(Message::Text))
+    }
+
+    /// The peer was heard at `now` or shortly before: what [`Connection::receive_whole`] leaves to be said.
+    #[inline]
+    pub fn heard(&mut self, now: Time) {
+        self.keepalive.heard(now);
     }
 
     /// Hands out a message that came whole.
@@ -341,6 +348,34 @@ impl Connection {
     /// Queues a binary message, copied.
     pub fn send_binary(&mut self, bytes: &[u8], resources: &mut Resources) -> Level {
         self.send_message(OpCode::Binary, bytes, resources)
+    }
+
+    /// Queues a message, copied behind what waits already, if nothing has to be done for it but that: the usual case
+    /// within a batch by itself, for drivers on their quickest way. `None` has done nothing; then call
+    /// [`Connection::send_text`] or [`Connection::send_binary`]. A text must be UTF-8.
+    #[inline]
+    pub fn send_behind(&mut self, kind: MessageKind, payload: &[u8]) -> Option<Level> {
+        match self.can_send_behind() {
+            true => self.push_behind(kind.opcode(), payload),
+            false => None,
+        }
+    }
+
+    /// A client's frames need a key, others may be compressed or have to wait for their turn.
+    #[inline]
+    fn can_send_behind(&self) -> bool {
+        self.role == Role::Server && self.extras.is_none() && self.phase.is_open()
+    }
+
+    #[inline]
+    fn push_behind(&mut self, opcode: OpCode, payload: &[u8]) -> Option<Level> {
+        let limits = &self.config.limits;
+        let waiting = self.outbox.push_behind(opcode, payload, limits.outbox)?;
+        if waiting > limits.outbox_high {
+            self.outbox.mark_high();
+            return Some(Level::High);
+        }
+        Some(Level::Low)
     }
 
     /// Sends back what came, with its kind.
@@ -464,6 +499,13 @@ impl Connection {
         self.outbox.slices(slices)
     }
 
+    /// The octets owed to the peer where they lie in one piece, as they mostly do; else `None`, also when nothing is
+    /// owed.
+    #[inline]
+    pub fn poll_transmit_one(&self) -> Option<&[u8]> {
+        self.outbox.only()
+    }
+
     /// `n` octets of [`Connection::poll_transmit`] were written. True when the outbox had been high and
     /// has drained.
     pub fn handle_sent(&mut self, now: Time, n: usize, resources: &mut Resources) -> bool {
@@ -505,7 +547,7 @@ impl Connection {
     }
 
     /// The peer was not read for a while: its silence, and the message it is in, count from now.
-    pub(crate) fn heard(&mut self, now: Time) {
+    pub(crate) fn resumed(&mut self, now: Time) {
         self.keepalive.heard(now);
         self.receiver.restart(now);
     }
@@ -602,6 +644,13 @@ impl Connection {
     }
 
     fn send_message(&mut self, opcode: OpCode, payload: &[u8], resources: &mut Resources) -> Level {
+        if self.can_send_behind() {
+            // It will not stay empty: alone a message is never refused.
+            self.outbox.begin(payload.len(), resources);
+            if let Some(level) = self.push_behind(opcode, payload) {
+                return level;
+            }
+        }
         if self.extras.is_some() {
             return self.send_with_extras(opcode, payload, None, resources);
         }

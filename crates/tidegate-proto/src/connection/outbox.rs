@@ -5,6 +5,7 @@
 
 use super::encoded::{Deflated, Encoded};
 use super::resources::Resources;
+use crate::frame::{MAX_HEADER, OpCode};
 use crate::mask::{MaskKey, apply_mask};
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -91,6 +92,49 @@ impl Outbox {
         octets.extend_from_slice(payload);
     }
 
+    /// Copies an unmasked frame behind what waits, if there is a buffer with room for it: nothing is taken from
+    /// anywhere. Returns how many bytes wait then, at most `limit`.
+    #[inline]
+    pub(super) fn push_behind(
+        &mut self,
+        opcode: OpCode,
+        payload: &[u8],
+        limit: usize,
+    ) -> Option<usize> {
+        let queue = self.0.as_deref_mut()?;
+        let Some(Segment::Own(octets)) = queue.segments.back_mut() else {
+            return None;
+        };
+        let most = payload.len() + MAX_HEADER;
+        let room = octets.capacity().min(OWN_BUFFER);
+        if octets.len() + most > room || queue.bytes + most > limit {
+            return None;
+        }
+        let before = octets.len();
+        let first = 0x80 | opcode as u8;
+        match payload.len() {
+            len @ 0..=125 => octets.extend_from_slice(&[first, len as u8]),
+            // OWN_BUFFER is no longer than that.
+            len => {
+                let [.., high, low] = len.to_be_bytes();
+                octets.extend_from_slice(&[first, 126, high, low]);
+            }
+        }
+        octets.extend_from_slice(payload);
+        queue.bytes += octets.len() - before;
+        Some(queue.bytes)
+    }
+
+    /// What waits, if it lies in one piece.
+    #[inline]
+    pub(super) fn only(&self) -> Option<&[u8]> {
+        let queue = self.0.as_deref()?;
+        match queue.segments.len() {
+            1 => Some(&queue.segments.front()?.octets()[queue.written..]),
+            _ => None,
+        }
+    }
+
     /// Appends a frame with its payload masked by `mask`.
     pub(super) fn push_masked(
         &mut self,
@@ -162,20 +206,34 @@ impl Outbox {
         let Some(queue) = &mut self.0 else {
             return false;
         };
+        if n == queue.bytes {
+            let was_high = queue.high;
+            self.clear(resources);
+            return was_high;
+        }
         queue.advance(n, resources);
         let drained = queue.high && queue.bytes <= low;
         queue.high &= !drained;
-        if queue.bytes == 0 {
-            self.clear(resources);
-        }
         drained
     }
 
     /// Forgets what waits.
     pub(crate) fn clear(&mut self, resources: &mut Resources) {
         if let Some(mut queue) = self.0.take() {
+            if resources.wants_warm_queue() && queue.keeps_its_buffer() {
+                resources.keep_warm(queue);
+                return;
+            }
             queue.reset(resources);
             resources.recycle_queue(queue);
+        }
+    }
+
+    /// Makes an empty one ready for a message of `len` bytes to be copied, which must follow.
+    #[inline]
+    pub(super) fn begin(&mut self, len: usize, resources: &mut Resources) {
+        if self.0.is_none() && len + MAX_HEADER <= OWN_BUFFER {
+            self.0 = resources.take_warm_queue();
         }
     }
 
@@ -246,6 +304,21 @@ impl Queue {
             self.written -= len;
             self.drop_front(resources);
         }
+    }
+
+    /// Empties a queue of one buffer that was not made for a large message, and leaves it that buffer.
+    fn keeps_its_buffer(&mut self) -> bool {
+        if self.segments.len() != 1 {
+            return false;
+        }
+        match self.segments.front_mut() {
+            Some(Segment::Own(octets)) if octets.capacity() <= OWN_BUFFER => octets.clear(),
+            _ => return false,
+        }
+        self.written = 0;
+        self.bytes = 0;
+        self.high = false;
+        true
     }
 
     fn drop_front(&mut self, resources: &mut Resources) {

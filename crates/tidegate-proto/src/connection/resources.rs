@@ -28,6 +28,8 @@ pub struct Resources {
         reason = "the boxes themselves are what is used again"
     )]
     queues: Vec<Box<Queue>>,
+    /// The queue used last, with its buffer: mostly the next one to be used.
+    warm: Option<Box<Queue>>,
     pub(super) codecs: Codecs,
 }
 
@@ -45,6 +47,7 @@ impl Resources {
             buffers: Vec::new(),
             kept_bytes: 0,
             queues: Vec::new(),
+            warm: None,
             codecs: Codecs::sharing(codecs),
         }
     }
@@ -126,6 +129,23 @@ impl Resources {
 
     pub(super) fn take_queue(&mut self) -> Box<Queue> {
         self.queues.pop().unwrap_or_default()
+    }
+
+    /// A queue that has an empty buffer, to which something must be copied first of all.
+    #[inline]
+    pub(super) fn take_warm_queue(&mut self) -> Option<Box<Queue>> {
+        self.warm.take()
+    }
+
+    #[inline]
+    pub(super) fn wants_warm_queue(&self) -> bool {
+        self.warm.is_none()
+    }
+
+    /// Takes an empty queue back together with its one buffer.
+    #[inline]
+    pub(super) fn keep_warm(&mut self, queue: Box<Queue>) {
+        self.warm = Some(queue);
     }
 
     pub(super) fn recycle_queue(&mut self, queue: Box<Queue>) {

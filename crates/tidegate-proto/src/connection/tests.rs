@@ -674,3 +674,133 @@ fn a_message_that_comes_too_slowly_is_closed_with_1008_and_the_next_one_has_its_
     assert_eq!(cause, Some(ProtocolError::MessageTooSlow));
     assert_eq!(server.messages.len(), 2);
 }
+
+/// All that is owed, which is then taken as written.
+fn owed(connection: &mut Connection, resources: &mut Resources) -> Vec<u8> {
+    let mut written = Vec::new();
+    while connection.queued() > 0 {
+        let mut slices = [IoSlice::new(&[]); 4];
+        let filled = connection.poll_transmit(&mut slices);
+        let octets: Vec<u8> = slices[..filled]
+            .iter()
+            .flat_map(|s| s.iter().copied())
+            .collect();
+        assert!(filled > 0 && slices[..filled].iter().all(|slice| !slice.is_empty()));
+        if let Some(only) = connection.poll_transmit_one() {
+            assert_eq!(only, octets);
+        } else {
+            assert!(filled > 1);
+        }
+        connection.handle_sent(at(0), octets.len(), resources);
+        written.extend(octets);
+    }
+    assert!(connection.poll_transmit_one().is_none());
+    written
+}
+
+#[test]
+fn a_message_copied_behind_others_is_the_frame_that_any_way_makes() {
+    let (mut quick, mut plain) = (resources(), resources());
+    let server = || Connection::new(Role::Server, Arc::default(), Outbox::default(), at(0));
+    let (mut by_hand, mut by_send) = (server(), server());
+    assert_eq!(
+        by_hand.send_behind(MessageKind::Text, b"a"),
+        None,
+        "behind what?"
+    );
+    // Sizes on both sides of each form of the length, and of what a buffer holds; each round begins with a small one.
+    for len in [
+        0,
+        1,
+        125,
+        126,
+        127,
+        1_000,
+        16 << 10,
+        60_000,
+        65_535,
+        65_536,
+        100_000,
+    ] {
+        let payload = vec![b'x'; len];
+        for connection in [&mut by_hand, &mut by_send] {
+            connection.send_text("first", &mut quick);
+        }
+        let behind = by_hand.send_behind(MessageKind::Binary, &payload);
+        if behind.is_none() {
+            by_hand.send_binary(&payload, &mut quick);
+        }
+        assert_eq!(
+            by_send.send(&Encoded::binary(&payload), &mut plain),
+            behind.unwrap_or(by_hand.level())
+        );
+        assert!(
+            len > 900 || behind.is_some(),
+            "{len} finds room in the smallest buffer"
+        );
+        let (ours, theirs) = (
+            owed(&mut by_hand, &mut quick),
+            owed(&mut by_send, &mut plain),
+        );
+        assert!(ours == theirs, "{len}");
+        // And alone, in the buffer that the round before has left warm.
+        by_hand.send_binary(&payload, &mut quick);
+        by_send.send(&Encoded::binary(&payload), &mut plain);
+        let (ours, theirs) = (
+            owed(&mut by_hand, &mut quick),
+            owed(&mut by_send, &mut plain),
+        );
+        assert!(ours == theirs, "{len} alone");
+    }
+}
+
+#[test]
+fn the_quick_way_to_send_knows_the_limits_and_who_may_not_take_it() {
+    let mut r = resources();
+    let limits = Limits {
+        outbox: 200,
+        outbox_high: 100,
+        outbox_low: 50,
+        ..Limits::default()
+    };
+    let config = Config {
+        limits,
+        ..Config::default()
+    };
+    let mut server = Connection::new(Role::Server, Arc::new(config), Outbox::default(), at(0));
+    assert_eq!(server.send_text("a", &mut r), Level::Low);
+    assert_eq!(
+        server.send_behind(MessageKind::Text, &[b'b'; 50]),
+        Some(Level::Low)
+    );
+    assert_eq!(
+        server.send_behind(MessageKind::Text, &[b'c'; 50]),
+        Some(Level::High)
+    );
+    assert!(server.is_high());
+    assert_eq!(server.send_behind(MessageKind::Text, &[b'd'; 100]), None);
+    assert_eq!(server.send_binary(&[b'd'; 100], &mut r), Level::Full);
+    server.close(at(0), CloseCode::NORMAL, "", &mut r);
+    assert_eq!(server.send_behind(MessageKind::Text, b"e"), None);
+
+    let mut client = Connection::new(Role::Client, Arc::default(), Outbox::default(), at(0));
+    client.send_text("a", &mut r);
+    assert_eq!(
+        client.send_behind(MessageKind::Text, b"b"),
+        None,
+        "its frames are masked"
+    );
+}
+
+#[test]
+fn who_reads_the_clock_late_says_so_before_the_silence_is_judged() {
+    let mut r = resources();
+    let mut server = Connection::new(Role::Server, Arc::default(), Outbox::default(), at(0));
+    let mut frame = client_frame(0x82, b"hi");
+    let message = server.receive_whole(&mut &mut frame[..]);
+    assert!(matches!(message, Some(Ok(Message::Binary(b"hi")))));
+    server.heard(at(20_000));
+    assert_eq!(server.poll_timeout(), Some(at(45_000)));
+    assert!(server.handle_timeout(at(44_000), &mut r).is_none());
+    assert_eq!(server.queued(), 0, "no ping yet");
+}

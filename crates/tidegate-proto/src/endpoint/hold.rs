@@ -106,7 +106,7 @@ impl Core {
         };
         held.by_handler = false;
         if let Stage::Open(connection) = &mut entry.stage {
-            connection.heard(now);
+            connection.resumed(now);
         }
         self.later.push_back(Later::Released(peer));
         self.mark_dirty(peer);

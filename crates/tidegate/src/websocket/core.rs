@@ -16,7 +16,7 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tidegate_proto::{
     CloseCode, Closed, Config, Connection, Negotiated, Outbox, Role, Time, Transport,
@@ -59,7 +59,11 @@ pub(super) struct Core<S> {
     pub(super) told: bool,
     started: Instant,
     now: Time,
+    /// Messages came since the clock was read.
+    heard: bool,
     sleep: Option<Pin<Box<Sleep>>>,
+    /// When the timer fires, and whom it wakes then.
+    armed: Option<(Time, Waker)>,
     /// Number and moment of the latest ping of ours.
     pinged: Option<(u64, Time)>,
     rtt: Option<Duration>,
@@ -90,7 +94,9 @@ impl<S> Core<S> {
             told: false,
             started: Instant::now(),
             now: Time::ZERO,
+            heard: false,
             sleep: None,
+            armed: None,
             pinged: None,
             rtt: None,
             drain: None,
@@ -138,8 +144,12 @@ impl<S> Core<S> {
         })
     }
 
+    /// Reads the clock. Messages that came whole did not ask for it; they were heard until now.
     fn tick(&mut self) {
         self.now = Time::ZERO + self.started.elapsed();
+        if std::mem::take(&mut self.heard) {
+            self.connection.heard(self.now);
+        }
     }
 
     fn ended(&mut self, closed: Option<Closed>) {
@@ -161,6 +171,7 @@ impl<S> Core<S> {
         self.io = None;
         self.drain = None;
         self.sleep = None;
+        self.armed = None;
         self.parked = None;
         if self
             .reading
@@ -260,6 +271,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Core<S> {
 
     /// Nothing is owed: does to the transport what the closing handshake asks for.
     fn settle(&mut self, cx: &mut Context<'_>) {
+        if self.connection.is_open() && !self.eof {
+            return;
+        }
         let Some(io) = &mut self.io else { return };
         let transport = self.connection.transport();
         let over = transport == Transport::Close || self.eof;
@@ -277,6 +291,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Core<S> {
         if self.io.is_none() {
             return false;
         }
+        self.tick();
         let Some(deadline) = self.connection.poll_timeout() else {
             return false;
         };
@@ -290,16 +305,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Core<S> {
         true
     }
 
-    /// Waits for `deadline`. The timer is armed when first needed and moved only when it has fired or the
-    /// deadline came nearer, so that a message costs it nothing.
+    /// Waits for `deadline`. The timer is armed when first needed, moved only when it has fired or the deadline
+    /// came nearer, and asked only when it has fired or somebody else waits, so that a message costs it nothing.
     fn poll_sleep(&mut self, cx: &mut Context<'_>, deadline: Time) -> Poll<()> {
+        if let Some((at, waker)) = &self.armed {
+            let is_still_to_come = *at > self.now && *at <= deadline;
+            if is_still_to_come && waker.will_wake(cx.waker()) {
+                return Poll::Pending;
+            }
+        }
         let at = self.started + deadline.since(Time::ZERO);
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(at)));
         if sleep.deadline() > at {
             sleep.as_mut().reset(at);
         }
         loop {
-            ready!(sleep.as_mut().poll(cx));
+            if sleep.as_mut().poll(cx).is_pending() {
+                let fires = Time::ZERO + sleep.deadline().duration_since(self.started);
+                self.armed = Some((fires, cx.waker().clone()));
+                return Poll::Pending;
+            }
+            self.armed = None;
             if sleep.deadline() >= at {
                 return Poll::Ready(());
             }

@@ -2,7 +2,7 @@
 //! threads share: the codecs and their budget. An idle connection owns none of it.
 
 use crate::OsRandom;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::LazyLock;
 use tidegate_proto::deflate::CodecPool;
 use tidegate_proto::{Random, Resources};
@@ -18,6 +18,8 @@ static CODECS: LazyLock<CodecPool> = LazyLock::new(CodecPool::default);
 
 thread_local! {
     static RESOURCES: RefCell<Resources> = RefCell::new(resources());
+    /// The buffer given back last: mostly the only one there is.
+    static SPARE: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };
     static BUFFERS: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -63,13 +65,27 @@ pub(super) fn codecs() -> &'static CodecPool {
 }
 
 /// A read buffer of [`READ`] bytes.
+#[inline]
 pub(super) fn take_buffer() -> Box<[u8]> {
+    SPARE.take().unwrap_or_else(take_kept)
+}
+
+#[inline(never)]
+fn take_kept() -> Box<[u8]> {
     let kept = BUFFERS.with_borrow_mut(Vec::pop);
     kept.unwrap_or_else(|| vec![0; READ].into_boxed_slice())
 }
 
 /// Takes a read buffer back.
+#[inline]
 pub(super) fn give_back(buffer: Box<[u8]>) {
+    if let Some(before) = SPARE.replace(Some(buffer)) {
+        keep(before);
+    }
+}
+
+#[inline(never)]
+fn keep(buffer: Box<[u8]>) {
     BUFFERS.with_borrow_mut(|buffers| {
         if buffers.len() < MAX_KEPT {
             buffers.push(buffer);

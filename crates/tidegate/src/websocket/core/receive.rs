@@ -117,15 +117,16 @@ impl<S> Core<S> {
     }
 
     /// The usual case and the quick way through it: the next message lies whole in what is held.
-    #[inline]
+    #[inline(always)]
     fn lies_ready(&mut self) -> Option<Message> {
         if !self.inbox.is_empty() || self.reading.is_some() {
             return None;
         }
         let held = self.held.as_mut()?;
         let mut input = &mut held.buffer[held.start..held.end];
-        let received = self.connection.receive_whole(self.now, &mut input)?;
+        let received = self.connection.receive_whole(&mut input)?;
         held.start = held.end - input.len();
+        self.heard = true;
         match received {
             Ok(message) => {
                 // Made here and moved nowhere: for small messages the moves cost more than the rest.
@@ -140,6 +141,12 @@ impl<S> Core<S> {
                 None
             }
         }
+    }
+
+    /// The same for what was just read, where it is not repeated for each message.
+    #[inline(never)]
+    fn has_come_ready(&mut self) -> Option<Message> {
+        self.lies_ready()
     }
 
     /// Looks at what is held, up to the next thing found.
@@ -195,6 +202,7 @@ impl<S> Core<S> {
     }
 
     fn handle_eof(&mut self) {
+        self.tick();
         self.eof = true;
         let closed =
             pool::with_resources(|resources| self.connection.handle_eof(self.now, resources));
@@ -210,6 +218,7 @@ impl<S> Core<S> {
 
     #[cold]
     fn fail(&mut self, error: ProtocolError) {
+        self.tick();
         let closed =
             pool::with_resources(|resources| self.connection.fail(self.now, error, resources));
         self.ended(Some(closed));
@@ -245,12 +254,36 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Core<S> {
             return Poll::Ready(Ok(message));
         }
         self.settle_reading();
+        if self.held.is_none() && !self.eof && !self.mute && self.is_open() {
+            match self.poll_one_read(cx) {
+                Poll::Ready(Some(message)) => return Poll::Ready(Ok(message)),
+                Poll::Ready(None) => {}
+                Poll::Pending => return Poll::Pending,
+            }
+        }
         loop {
             match ready!(self.poll_next(cx, WHOLE)) {
                 Ok(Some(message)) => return Poll::Ready(Ok(message)),
                 Ok(None) => self.too_long(),
                 Err(closed) => return Poll::Ready(Err(closed)),
             }
+        }
+    }
+
+    /// The second usual case, of an open connection with nothing in hand: what is queued is written, and then either one
+    /// read brings a whole message or there is nothing to do but wait. `None`: something else is the case.
+    #[inline]
+    fn poll_one_read(&mut self, cx: &mut Context<'_>) -> Poll<Option<Message>> {
+        self.write(cx);
+        if self.io.is_none() || self.mute {
+            return Poll::Ready(None);
+        }
+        if self.poll_read(cx).is_ready() {
+            return Poll::Ready(self.has_come_ready());
+        }
+        match self.timers(cx) {
+            true => Poll::Ready(None),
+            false => Poll::Pending,
         }
     }
 
@@ -322,6 +355,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Core<S> {
         // What is here already costs no system call, and what the program queues meanwhile is written
         // together. Only answers to control frames are not kept waiting.
         let queued = self.connection.queued();
+        if self.held.is_some() {
+            self.tick();
+        }
         while self.held.is_some() {
             let found = self.next_held(rule);
             if self.connection.queued() != queued {
@@ -331,7 +367,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Core<S> {
                 return Poll::Ready(Ok(found));
             }
         }
-        self.tick();
         loop {
             self.write(cx);
             let received = self.poll_receive(cx, rule);
@@ -379,7 +414,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Core<S> {
         }
     }
 
-    /// The next thing in what is held or can be read.
+    /// The next thing in what is held or can be read. The clock is read only for what is no plain message.
     fn poll_receive(&mut self, cx: &mut Context<'_>, rule: Streaming) -> Poll<Found> {
         for _ in 0..MAX_READS {
             while self.held.is_some() {
@@ -391,7 +426,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Core<S> {
                 return Poll::Ready(Found::End);
             }
             match self.poll_read(cx) {
-                Poll::Ready(()) => {}
+                Poll::Ready(()) => {
+                    if let Some(message) = (rule == WHOLE).then(|| self.has_come_ready()).flatten()
+                    {
+                        return Poll::Ready(Found::Message(message));
+                    }
+                    self.tick();
+                }
                 Poll::Pending if self.mute => self.abort(),
                 Poll::Pending => return Poll::Pending,
             }

@@ -363,16 +363,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Core<S> {
             let Some(io) = &mut self.io else {
                 return Poll::Ready(Ok(()));
             };
-            let mut slices = [IoSlice::new(&[]); SLICES];
-            let written = match self.connection.poll_transmit(&mut slices) {
-                0 => break,
-                1 => Pin::new(io).poll_write(cx, &slices[0])?,
-                filled => Pin::new(io).poll_write_vectored(cx, &slices[..filled])?,
+            let written = match self.connection.poll_transmit_one() {
+                Some(octets) => Pin::new(io).poll_write(cx, octets)?,
+                None => {
+                    let mut slices = [IoSlice::new(&[]); SLICES];
+                    let filled = self.connection.poll_transmit(&mut slices);
+                    Pin::new(io).poll_write_vectored(cx, &slices[..filled])?
+                }
             };
             match written {
                 Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(n) => {
                     self.written += n as u64;
+                    // Else the moment means nothing: no silence and no deadline is counted from it.
+                    if self.connection.is_high() || !self.connection.is_open() {
+                        self.tick();
+                    }
                     let now = self.now;
                     pool::with_resources(|r| self.connection.handle_sent(now, n, r));
                     self.unpark();
@@ -391,7 +397,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Core<S> {
     }
 }
 
+#[inline]
 fn push(connection: &mut Connection, message: &Message) -> Level {
+    let kind = match message {
+        Message::Text(_) => MessageKind::Text,
+        Message::Binary(_) => MessageKind::Binary,
+    };
+    let queued = connection.send_behind(kind, message.as_bytes());
+    queued.unwrap_or_else(|| push_any(connection, message))
+}
+
+#[inline(never)]
+fn push_any(connection: &mut Connection, message: &Message) -> Level {
     pool::with_resources(|resources| match message {
         Message::Text(text) => connection.send_text(text, resources),
         Message::Binary(bytes) => connection.send_binary(bytes, resources),
