@@ -9,12 +9,14 @@ mod peers;
 mod room;
 mod serve;
 mod sockudo;
+mod statistics;
 
 use std::error::Error;
 use std::process::ExitCode;
 
 /// What everything here may fail with.
-type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+type Failure = Box<dyn Error + Send + Sync>;
+type Result<T> = std::result::Result<T, Failure>;
 
 const USAGE: &str = "\
 usage: tidegate-peers idle [--connections N] [--tls] [--json FILE]
