@@ -11,6 +11,7 @@
 //! Nothing reaches the upstream before its 101 was verified, and after a client's close verdict nothing of it
 //! does. Pings and pongs end here: each side answers for itself.
 
+mod judges;
 mod settings;
 
 pub use settings::RelaySettings;
@@ -19,9 +20,11 @@ use crate::audit::{Event, What};
 use crate::credential::{Bearer, Revocation, Sessions};
 use crate::crowd::Place;
 use crate::door::{self, Door, Pass, Refused};
+use crate::inspect::inspector::{Direction, Finding, Verdict};
 use crate::inspect::rate::Meter;
 use crate::policy::{Mode, Route};
 use crate::upstream::{forwarded, told};
+use judges::Judges;
 use settings::Ready;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -105,6 +108,7 @@ pub struct Relay {
     ends: Vec<Option<(PeerId, End)>>,
     /// Whose turn it is among the upstream's addresses.
     turn: usize,
+    judges: Judges,
 }
 
 /// One end of a pair.
@@ -149,6 +153,7 @@ impl Relay {
             serial: 0,
             ends: Vec::new(),
             turn: 0,
+            judges: Judges::default(),
         }
     }
 
@@ -317,6 +322,45 @@ impl Relay {
         }
     }
 
+    /// The content rules let a message not pass: its pair ends, and the client hears by which rule.
+    fn block(&mut self, peer: PeerId, finding: &Finding, out: &mut Out<'_>) {
+        self.tell_findings(peer, std::slice::from_ref(finding), out);
+        let client = match self.end(peer) {
+            Some(end) if end.is_client => Some(peer),
+            Some(end) => end.other,
+            None => None,
+        };
+        let Some(client) = client else {
+            return;
+        };
+        if let Some(end) = self.end_mut(client) {
+            end.ended_by = Some(finding.rule);
+        }
+        out.close(client, finding.close, finding.rule);
+        if let Some(upstream) = self.other(client) {
+            self.part(client, upstream, "the client has gone", out);
+        }
+    }
+
+    /// The two have nothing more to do with each other: what comes of either from now on goes nowhere.
+    fn part(&mut self, client: PeerId, upstream: PeerId, reason: &str, out: &mut Out<'_>) {
+        for peer in [client, upstream] {
+            if let Some(end) = self.end_mut(peer) {
+                end.other = None;
+            }
+        }
+        out.close(upstream, CloseCode::GOING_AWAY, reason);
+    }
+
+    fn tell_findings(&self, peer: PeerId, findings: &[Finding], out: &Out<'_>) {
+        let Some(end) = self.end(peer) else {
+            return;
+        };
+        for finding in findings {
+            self.tell(out, end.serial, spoken(&end.route, finding, end.is_client));
+        }
+    }
+
     /// Its places are free, and its session is over.
     fn leave(&mut self, peer: PeerId) {
         self.sessions.leave(peer);
@@ -425,6 +469,25 @@ fn rule_of(cause: ProtocolError) -> &'static str {
     match broke_a_rule(cause) {
         true => "protocol",
         false => "silence",
+    }
+}
+
+fn direction(from_client: bool) -> Direction {
+    match from_client {
+        true => Direction::ToServer,
+        false => Direction::ToClient,
+    }
+}
+
+/// What the audit log is told of a finding.
+fn spoken(route: &Route, finding: &Finding, from_client: bool) -> What {
+    What::Verdict {
+        route: route.name.clone(),
+        rule: finding.rule.into(),
+        mode: judges::shown(finding.mode),
+        from_client,
+        field: (!finding.pointer.is_empty()).then(|| finding.pointer.as_str().into()),
+        why: finding.why.clone(),
     }
 }
 
@@ -584,13 +647,30 @@ impl Handler for Relay {
                 return out.close(peer, CloseCode::POLICY, "more than this client's budget");
             }
         }
-        let [messages, octets] = match end.is_client {
+        let (is_client, route) = (end.is_client, Arc::clone(&end.route));
+        let verdict = self.judges.judge(&route, direction(is_client), &message);
+        let level = match verdict {
+            Verdict::Pass => out.send_incoming(other, &message),
+            Verdict::Monitor(findings) => {
+                self.tell_findings(peer, &findings, out);
+                out.send_incoming(other, &message)
+            }
+            Verdict::Replace(masked, findings) => {
+                self.tell_findings(peer, &findings, out);
+                match (message, std::str::from_utf8(&masked)) {
+                    (Incoming::Text(_), Ok(text)) => out.send_text(other, text),
+                    _ => out.send_binary(other, &masked),
+                }
+            }
+            Verdict::Block(finding) => return self.block(peer, &finding, out),
+        };
+        let [messages, octets] = match is_client {
             true => &self.counts.up,
             false => &self.counts.down,
         };
         messages.add(1);
         octets.add(len);
-        if out.send_incoming(other, &message) == Level::High {
+        if level == Level::High {
             out.hold(peer);
             if let Some(end) = self.end_mut(peer) {
                 end.held = true;
@@ -603,6 +683,7 @@ impl Handler for Relay {
             RelayMail::Settings(settings) => {
                 self.door.set_policy(Arc::clone(&settings.policy));
                 self.settings = settings;
+                self.judges.forget_unused();
             }
             RelayMail::Revoke(revocation) => self.revoke(revocation, out),
             RelayMail::Roles(subject, roles) => self.change_roles(&subject, &roles, out),
@@ -645,16 +726,16 @@ impl Handler for Relay {
 
     /// A client is told to come back, and its upstream that it goes; an upstream waits for its client's turn.
     fn drain(&mut self, peer: PeerId, out: &mut Out<'_>) {
-        let Some(end) = self.end_mut(peer).filter(|end| end.is_client) else {
+        let Some(upstream) = self
+            .end(peer)
+            .filter(|end| end.is_client)
+            .map(|end| end.other)
+        else {
             return;
         };
-        let upstream = end.other.take();
         out.close(peer, CloseCode::RESTART, "the gateway restarts");
         if let Some(upstream) = upstream {
-            if let Some(end) = self.end_mut(upstream) {
-                end.other = None;
-            }
-            out.close(upstream, CloseCode::GOING_AWAY, "the gateway restarts");
+            self.part(peer, upstream, "the gateway restarts", out);
         }
     }
 

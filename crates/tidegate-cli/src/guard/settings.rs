@@ -174,10 +174,6 @@ fn not_enforced(policy: &Policy) -> Option<&'static str> {
     let rows = [
         (!policy.trusted_proxies.is_empty(), "trusted_proxies"),
         (
-            policy.routes().iter().any(|r| r.rules.blocks()),
-            "blocking content rules",
-        ),
-        (
             policy.routes().iter().any(|r| {
                 r.limits.idle.is_some()
                     || r.limits.lifetime.is_some()
@@ -251,11 +247,11 @@ mod tests {
             "[audit]\nfile = \"a.jsonl\"\n",
             "[limits]\nconnections = 2\n",
             "[rates]\nmessages = { per_second = 1, burst = 1 }\n",
+            "[rules]\nmode = \"block\"\n",
         ] {
             assert_eq!(asked(good), None, "{good}");
         }
         for bad in [
-            "[rules]\nmode = \"block\"\n",
             "[limits]\nidle = \"60s\"\n",
             "[limits]\nlifetime = \"1h\"\n",
             "[server]\ntrusted_proxies = [\"10.0.0.0/8\"]\n",
