@@ -105,6 +105,10 @@ fn o1_every_refusal_and_end_has_an_event_and_a_changed_line_is_named() {
         "{said}"
     );
 
+    std::fs::write(file.path(), "").expect("a file");
+    let (code, said) = verify(&file);
+    assert!(code == 1 && said.contains("it is empty"), "{said}");
+
     let lines: Vec<&str> = text.lines().collect();
     let edited = text.replacen("\"status\":403", "\"status\":200", 1);
     let line = lines

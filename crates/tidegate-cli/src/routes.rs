@@ -180,8 +180,12 @@ impl Routes {
         request: &Request,
         out: &mut Out<'_>,
     ) -> Opening {
-        let checked = self
-            .check_host(request)
+        // The root's echo is for whoever tries a WebSocket by hand: it has nothing that a foreign page could want.
+        let checked = match request.path() {
+            "/" => Ok(()),
+            _ => self.check_host(request),
+        };
+        let checked = checked
             .and_then(|()| self.check_origin(request))
             .and_then(|()| self.check_room(peer, request, out));
         if let Err(rejection) = checked {

@@ -56,6 +56,11 @@ fn verify(path: &Path, head: Option<&str>) -> Result<(), Failure> {
     }
     let summary = audit::verify(lines.iter().map(String::as_str))
         .map_err(|broken| Failure::failed(format!("{shown}: {broken}")))?;
+    if summary.lines == 0 {
+        let line =
+            format!("{shown}: it is empty; a guard's log has a first line, so all of it is gone");
+        return Err(Failure::failed(line));
+    }
     let found: String = summary
         .head
         .iter()

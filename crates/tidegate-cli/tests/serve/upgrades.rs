@@ -65,7 +65,7 @@ fn an_upgrade_elsewhere_is_404_in_one_line() {
 }
 
 #[test]
-fn a_rebound_host_gets_the_echo_and_nothing_else() {
+fn a_rebound_host_gets_the_root_s_echo_and_nothing_else() {
     let server = Server::start(&["--host", "app.example"]);
     let key = "0123456789abcdef".repeat(2);
     let wire = format!("/wire?key={key}");
@@ -73,13 +73,13 @@ fn a_rebound_host_gets_the_echo_and_nothing_else() {
         let headers = format!("Host: {host}\r\nOrigin: http://{host}\r\n");
         Ws::try_open(server.address, path, &headers).map_or_else(|answer| answer.status, |_| 101)
     };
-    for path in ["/connection/websocket", wire.as_str()] {
+    for path in ["/connection/websocket", "/echo", wire.as_str()] {
         assert_eq!(status(path, "evil.example"), 421, "{path}");
         assert_eq!(status(path, "localhost"), 101, "{path}");
         assert_eq!(status(path, "127.0.0.1:9"), 101, "{path}");
         assert_eq!(status(path, "app.example"), 101, "{path}");
     }
-    assert_eq!(status("/echo", "evil.example"), 101);
+    assert_eq!(status("/", "evil.example"), 101);
 }
 
 #[test]
