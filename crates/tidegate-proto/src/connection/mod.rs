@@ -319,9 +319,10 @@ impl Connection {
     }
 
     /// When a message that is incomplete must have come whole.
+    #[inline]
     fn message_deadline(&self) -> Option<Time> {
-        let patience = self.config.timeouts.message?;
-        Some(self.receiver.unfinished_since()? + patience)
+        let since = self.receiver.unfinished_since()?;
+        Some(since + self.config.timeouts.message?)
     }
 
     /// Queues a message. Everything but [`Level::Low`] and [`Level::High`] means that it was not queued.
@@ -487,8 +488,10 @@ impl Connection {
         match self.phase {
             Phase::Open => {
                 let silence = self.keepalive.deadline(&self.config.timeouts);
-                let deadlines = [silence, self.message_deadline()];
-                deadlines.into_iter().flatten().min()
+                match self.message_deadline() {
+                    None => silence,
+                    Some(late) => Some(silence.map_or(late, |silent| silent.min(late))),
+                }
             }
             phase => phase.deadline(),
         }

@@ -220,6 +220,7 @@ impl Receiver {
     }
 
     /// A read has ended: a message that is incomplete is late from now on.
+    #[inline]
     pub(super) fn note_unfinished(&mut self, now: Time) {
         if let Some(message) = &mut self.message {
             message.since.get_or_insert(now);
@@ -234,6 +235,7 @@ impl Receiver {
     }
 
     /// Since when a message is incomplete.
+    #[inline]
     pub(super) fn unfinished_since(&self) -> Option<Time> {
         self.message.as_ref()?.since
     }

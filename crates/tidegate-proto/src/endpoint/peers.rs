@@ -138,7 +138,7 @@ impl Peer {
             Stage::Asked(asked) => Some(asked.deadline),
             Stage::Dialing(dialing) => Some(dialing.deadline),
             // It cannot be heard while it is held, so its silence means nothing.
-            Stage::Open(connection) if connection.is_open() && self.is_held() => None,
+            Stage::Open(connection) if self.is_held() && connection.is_open() => None,
             Stage::Open(connection) => connection.poll_timeout(),
             Stage::Plain(_) | Stage::Dead => None,
         }
@@ -155,6 +155,7 @@ impl Peer {
     }
 
     /// The handler holds it.
+    #[inline]
     pub(super) fn is_held(&self) -> bool {
         self.held.as_ref().is_some_and(|held| held.by_handler)
     }
