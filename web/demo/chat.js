@@ -51,19 +51,25 @@ export function startChat(client, person) {
     const own = target.lines.findIndex((other) => other.id === data.id);
     if (own >= 0) target.lines.splice(own, 1);
     const entry = { kind: 'line', id: data.id, name: String(data.name ?? 'someone').slice(0, 24), text: data.text.slice(0, 500), at: when(time ?? data.t), offset, missed, own: mine(data, info) };
-    let at = target.lines.length;
-    while (at > 0 && (target.lines[at - 1].offset ?? -1) > offset) at--;
-    target.lines.splice(at, 0, entry);
+    insert(target, entry);
     while (target.lines.length > KEPT) target.seen.delete(target.lines.shift().id);
     if (!earlier && !(target === room && list.checkVisibility())) target.unread++;
     if (!earlier) draw();
+  }
+
+  /** Puts an entry where it belongs: what still waits to be sent stays last, and lines stay in the channel's order. */
+  function insert({ lines }, entry) {
+    let at = lines.length;
+    while (at > 0 && lines[at - 1].waiting) at--;
+    while (at > 0 && (lines[at - 1].offset ?? -1) > entry.offset) at--;
+    lines.splice(at, 0, entry);
   }
 
   const mine = (data, info) => (info?.client ? info.client === client.id : data.id.startsWith(person.tag)) || data.id.startsWith(person.tag);
 
   function note(target, kind, text) {
     if (kind !== 'move') target.lines = target.lines.filter((other) => other.kind !== kind);
-    target.lines.push({ kind, text, at: Date.now() });
+    insert(target, { kind, text, at: Date.now() });
     const moves = target.lines.filter((other) => other.kind === 'move');
     if (moves.length > 6) target.lines.splice(target.lines.indexOf(moves[0]), 1);
     if (target === room) draw();
@@ -152,7 +158,7 @@ export function startChat(client, person) {
     const message = { name: person.name, text, id: `${person.tag}-${Date.now().toString(36)}${Math.random().toString(36).slice(2, 6)}`, t: Date.now() };
     $('message').value = '';
     room.waiting.set(message.id, message);
-    room.lines.push({ kind: 'line', ...message, at: message.t, own: true, waiting: true, offset: Infinity });
+    room.lines.push({ kind: 'line', ...message, at: message.t, own: true, waiting: true });
     draw(true);
     if (room.subscription.state === 'subscribed') send(room, message);
   });

@@ -189,7 +189,11 @@ for (const { scheme, url } of servers) {
     const { subscription, heard } = await subscribe(away, channel, { recoverable: true });
     const { subscription: writing } = await subscribe(writer, channel);
     const total = 240;
+    // The history keeps 100: whoever is back late must not find it gone, so the writer runs at most 60 ahead, and
+    // the 15 that a cut takes away.
+    const [ahead, whole] = [60, (n) => n % 60 <= 30 || n % 60 > 45];
     for (let n = 0; n < total; n += 1) {
+      if (whole(n)) await hears(subscription, heard, n - ahead);
       await writing.publish(n);
       if (n % 60 === 30) wire.cut();
       if (n % 60 === 45) wire.heal();
