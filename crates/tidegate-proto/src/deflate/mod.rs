@@ -78,6 +78,14 @@ pub struct DeflateConfig {
     /// further connections compress each message by itself, and inflate with codecs from the pool.
     /// Default: 64 MiB.
     pub context_budget: usize,
+    /// With [`Deflate::Dedicated`]: the server compresses each message by itself (RFC 7692 §7.1.1.1). A server
+    /// says so in its answer and keeps no compressor for the connection; a client asks for it, and keeps no
+    /// window of the server's where it is granted. Default: false. [`Deflate::Shared`] is this both ways.
+    pub server_no_context_takeover: bool,
+    /// With [`Deflate::Dedicated`]: the client compresses each message by itself (§7.1.1.2). A client says so
+    /// in its offer, holds to it whatever the answer, and keeps no compressor; a server demands it in its answer,
+    /// asked or not, and keeps no window of the client's. Default: false.
+    pub client_no_context_takeover: bool,
 }
 
 impl Default for DeflateConfig {
@@ -88,6 +96,8 @@ impl Default for DeflateConfig {
             threshold: 256,
             max_ratio: 100,
             context_budget: 64 << 20,
+            server_no_context_takeover: false,
+            client_no_context_takeover: false,
         }
     }
 }

@@ -57,6 +57,8 @@ pub fn offer(config: &DeflateConfig) -> Option<String> {
             ..Params::default()
         },
         Some((bits, _)) => Params {
+            server_no_context_takeover: config.server_no_context_takeover,
+            client_no_context_takeover: config.client_no_context_takeover,
             client_max_window_bits: Some(Some(bits).filter(|bits| *bits < 15)),
             ..Params::default()
         },
@@ -226,9 +228,12 @@ fn answer(offer: &Params, config: &DeflateConfig) -> Option<Accepted> {
         .client_max_window_bits
         .map(|hint| hint.unwrap_or(15).min(config.bits()))
         .filter(|bits| !shared && *bits < 15);
+    //= rfc7692#7.1.1  a server may give up either context without being asked.
+    let server_alone = shared || config.server_no_context_takeover;
+    let client_alone = shared || config.client_no_context_takeover;
     let params = Params {
-        server_no_context_takeover: shared || offer.server_no_context_takeover,
-        client_no_context_takeover: shared || offer.client_no_context_takeover,
+        server_no_context_takeover: server_alone || offer.server_no_context_takeover,
+        client_no_context_takeover: client_alone || offer.client_no_context_takeover,
         server_max_window_bits: server_bits,
         client_max_window_bits: client_bits.map(Some),
     };
@@ -393,6 +398,42 @@ mod tests {
         for (mode, expected) in rows {
             let got = offer(&mode.into()).map(|offer| offer.replace(NAME, "pmd"));
             assert_eq!(got.as_deref(), expected);
+        }
+    }
+
+    #[test]
+    fn either_end_may_give_up_either_context_by_its_settings() {
+        let config = |server_alone, client_alone| DeflateConfig {
+            server_no_context_takeover: server_alone,
+            client_no_context_takeover: client_alone,
+            ..FULL.into()
+        };
+        let rows = [
+            // settings, what they add to the offer and to the answer on "pmd"
+            ((false, false), ""),
+            ((true, false), "; server_no_context_takeover"),
+            ((false, true), "; client_no_context_takeover"),
+            (
+                (true, true),
+                "; server_no_context_takeover; client_no_context_takeover",
+            ),
+        ];
+        let offers = parse_offers(NAME.as_bytes()).expect("a valid header");
+        for ((server_alone, client_alone), added) in rows {
+            let config = config(server_alone, client_alone);
+            let offered = format!("{NAME}{added}; client_max_window_bits");
+            assert_eq!(offer(&config), Some(offered));
+            let accepted = accept(&offers, &config, None).expect("accepted");
+            assert_eq!(accepted.header, format!("{NAME}{added}"));
+            let Negotiated {
+                server_no_context_takeover,
+                client_no_context_takeover,
+                ..
+            } = accepted.negotiated;
+            assert_eq!(
+                (server_no_context_takeover, client_no_context_takeover),
+                (server_alone, client_alone)
+            );
         }
     }
 

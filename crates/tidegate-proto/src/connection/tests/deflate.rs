@@ -38,16 +38,21 @@ pub(super) fn compressed(role: Role, negotiated: Negotiated, config: Config) -> 
 
 /// A client and a server that have agreed as their modes let them.
 fn pair(client: Deflate, server: Deflate) -> (Harness, Harness) {
-    let header = offer(&client.into()).expect("an offer");
+    agreed(config(client), config(server))
+}
+
+/// A client and a server that have agreed as their settings let them.
+fn agreed(client: Config, server: Config) -> (Harness, Harness) {
+    let header = offer(&client.deflate).expect("an offer");
     let offers = parse_offers(header.as_bytes()).expect("a valid header");
-    let accepted = accept(&offers, &server.into(), None).expect("accepted");
+    let accepted = accept(&offers, &server.deflate, None).expect("accepted");
     let answer = parse_offers(accepted.header.as_bytes()).expect("a valid header");
-    let agreed = judge(&answer, &client.into())
+    let judged = judge(&answer, &client.deflate)
         .expect("good")
         .expect("accepted");
     (
-        compressed(Role::Client, agreed, config(client)),
-        compressed(Role::Server, accepted.negotiated, config(server)),
+        compressed(Role::Client, judged, client),
+        compressed(Role::Server, accepted.negotiated, server),
     )
 }
 
@@ -509,6 +514,87 @@ fn a_context_makes_small_messages_smaller_and_an_opt_out_does_not_disturb_it() {
     assert_eq!(sizes[2], text.len() + 4, "{sizes:?}");
     assert!(sizes[3] <= sizes[1] + 2, "{sizes:?}");
     assert_eq!(client.messages, vec![(true, text.into_bytes()); 4]);
+}
+
+/// Who gives up whose context, and whether client and server then refer to what they sent before.
+#[test]
+fn a_context_that_was_given_up_is_used_by_nobody() {
+    let with = |server_alone, client_alone| {
+        let mut config = config(DEDICATED);
+        config.deflate.server_no_context_takeover = server_alone;
+        config.deflate.client_no_context_takeover = client_alone;
+        config
+    };
+    let rows = [
+        (
+            "nobody gives up",
+            with(false, false),
+            with(false, false),
+            (true, true),
+        ),
+        (
+            "the client its own",
+            with(false, true),
+            with(false, false),
+            (false, true),
+        ),
+        (
+            "the client the server's",
+            with(true, false),
+            with(false, false),
+            (true, false),
+        ),
+        (
+            "the server the client's",
+            with(false, false),
+            with(false, true),
+            (false, true),
+        ),
+        (
+            "the server its own",
+            with(false, false),
+            with(true, false),
+            (true, false),
+        ),
+        ("both", with(true, false), with(false, true), (false, false)),
+    ];
+    let text = Words::new(5).text(600);
+    for (name, client, server, (client_refers, server_refers)) in rows {
+        let (mut client, mut server) = agreed(client, server);
+        assert_eq!(
+            refers(&mut client, &mut server, &text),
+            client_refers,
+            "{name}: client"
+        );
+        assert_eq!(
+            refers(&mut server, &mut client, &text),
+            server_refers,
+            "{name}: server"
+        );
+    }
+}
+
+/// Whether the second of two equal messages is a reference to the first.
+fn refers(from: &mut Harness, to: &mut Harness, text: &str) -> bool {
+    let mut sizes = [0; 2];
+    for size in &mut sizes {
+        from.connection.send_text(text, &mut from.resources);
+        *size = pass(from, to, 50);
+    }
+    assert_eq!(to.messages, vec![(true, text.as_bytes().to_vec()); 2]);
+    sizes[1] * 10 < sizes[0]
+}
+
+/// A client has said in its offer that it takes no context over, and the server's answer left that out.
+#[test]
+fn a_client_holds_to_what_it_offered_whatever_the_answer() {
+    let mut alone = config(DEDICATED);
+    alone.deflate.client_no_context_takeover = true;
+    let mut client = compressed(Role::Client, Negotiated::default(), alone);
+    let mut server = compressed(Role::Server, Negotiated::default(), config(DEDICATED));
+    let text = Words::new(5).text(600);
+    assert!(!refers(&mut client, &mut server, &text));
+    assert!(refers(&mut server, &mut client, &text));
 }
 
 #[test]
