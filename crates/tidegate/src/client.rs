@@ -28,7 +28,7 @@ pub use url::BadUrl;
 use crate::WebSocket;
 #[cfg(feature = "tls")]
 use crate::dial::Tls;
-use crate::dial::{Dialer, Patience, Proxy, Resolve, basic};
+use crate::dial::{Dialer, Patience, Proxy, Resolve, Turns, basic};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tidegate_proto::deflate::DeflateConfig;
@@ -215,6 +215,16 @@ impl Client {
     pub fn proxy(mut self, proxy: Proxy) -> Client {
         self.dialer.proxy = proxy;
         self.forget();
+        self
+    }
+
+    /// Has no more than one connection to one server in its handshake, over all clones of this value, as RFC 6455
+    /// §4.1 asks; further calls wait for their turn in the order of their coming, and that wait counts as
+    /// [`Stage::Tcp`] against their time. A server is an address and a port; behind a proxy, which alone knows the
+    /// address, a name and a port. Default: no, whoever calls several times at once gets several handshakes at once.
+    #[must_use]
+    pub fn one_at_a_time(mut self, one: bool) -> Client {
+        self.dialer.turns = one.then(Arc::<Turns>::default);
         self
     }
 

@@ -184,7 +184,7 @@ impl Client {
                 answered => return answered,
             }
         }
-        let dialed = self.dial_http2(target, deadline).await?;
+        let mut dialed = self.dial_http2(target, deadline).await?;
         let spoken = !target.secure || dialed.link.speaks_http2();
         match (spoken, self.http) {
             (true, _) => {}
@@ -194,13 +194,17 @@ impl Client {
                 return upgrading.await;
             }
         }
+        // Ours until the answer; another connection, where that is needed, waits for its own turn.
+        let turn = dialed.turn.take();
         let (timings, started) = start(dialed, target.secure, deadline).await?;
         match started {
             Some(shared) => {
                 if self.origins.share {
                     self.origins.learn(&origin, Known::Open(shared.clone()));
                 }
-                match self.ask(shared, target, timings, deadline).await {
+                let answered = self.ask(shared, target, timings, deadline).await;
+                drop(turn);
+                match answered {
                     // It said that it takes WebSockets and then reset the stream.
                     Err(ConnectError::Io { .. }) if self.http == Http::Either => {
                         self.origins.learn(&origin, Known::Http1Only);
@@ -211,6 +215,7 @@ impl Client {
             }
             None if self.http == Http::Http2 => Err(ConnectError::Http2Unsupported),
             None => {
+                drop(turn);
                 self.origins.learn(&origin, Known::Http1Only);
                 self.reach_http1(target, handshake, deadline).await
             }
@@ -298,6 +303,7 @@ async fn start(
         link,
         proxy,
         mut timings,
+        turn: _,
     } = dialed;
     let begin = Instant::now();
     let failed = failed(Stage::Http);

@@ -144,6 +144,7 @@ impl Client {
             link,
             proxy,
             timings,
+            turn: _turn, // until the handshake is over, however it ends
         } = dialed;
         let (remote, tls) = (link.tcp().peer_addr().ok(), link.tls_text());
         let mut opened = self

@@ -13,6 +13,7 @@ mod proxy;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;
 mod tunnel;
+mod turns;
 
 pub(crate) use deadline::{Deadline, Patience};
 pub use dns::{Resolve, Resolving, SystemResolver};
@@ -21,9 +22,12 @@ pub(crate) use proxy::{Address, basic, credentials};
 pub use proxy::{BadProxy, Proxy};
 #[cfg(feature = "tls")]
 pub use tls::{Tls, TlsBuilder};
+pub(crate) use turns::Turns;
+use turns::{Server, Turn};
 
 use crate::client::{ConnectError, Stage};
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tidegate_proto::HeadLimits;
@@ -38,6 +42,8 @@ pub(crate) struct Dialer {
     /// `None`: the platform's.
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<Tls>,
+    /// `None`: connections to one server are opened side by side.
+    pub(crate) turns: Option<Arc<Turns>>,
 }
 
 /// Whom to reach.
@@ -73,6 +79,8 @@ pub(crate) struct Dialed {
     pub(crate) link: Link,
     pub(crate) proxy: Option<String>,
     pub(crate) timings: Timings,
+    /// To be held until the handshake is over.
+    pub(crate) turn: Option<Turn>,
 }
 
 impl Dialer {
@@ -82,6 +90,7 @@ impl Dialer {
             proxy: Proxy::environment(),
             #[cfg(feature = "tls")]
             tls: None,
+            turns: None,
         }
     }
 
@@ -100,16 +109,20 @@ impl Dialer {
         } = place;
         let proxy = self.proxy.choose(secure, host, port)?;
         let mut timings = Timings::default();
-        let link = match &proxy {
-            None => self.tcp(host, port, deadline, &mut timings).await?,
+        let (link, turn) = match &proxy {
+            None => {
+                let turns = self.turns.as_deref();
+                self.tcp(host, port, turns, deadline, &mut timings).await?
+            }
             Some(proxy) => {
-                let tcp = self.tcp(&proxy.host, proxy.port, deadline, &mut timings);
-                let link = tcp.await?;
+                let turn = self.turn_by_name(host, port, deadline).await?;
+                let tcp = self.tcp(&proxy.host, proxy.port, None, deadline, &mut timings);
+                let (link, _) = tcp.await?;
                 let start = Instant::now();
                 let mut link = self.to_proxy(proxy, link, deadline).await?;
                 tunnel::open(&mut link, proxy, host, port, limits, deadline).await?;
                 timings.proxy = Some(start.elapsed());
-                link
+                (link, turn)
             }
         };
         let link = self.secured(place, link, deadline, &mut timings).await?;
@@ -117,29 +130,47 @@ impl Dialer {
             link,
             proxy: proxy.map(|proxy| proxy.shown()),
             timings,
+            turn,
         })
     }
 
-    async fn tcp(
+    /// Our turn at a server whose address only the proxy knows.
+    async fn turn_by_name(
         &self,
         host: &str,
         port: u16,
         deadline: &Deadline,
+    ) -> Result<Option<Turn>, ConnectError> {
+        let Some(turns) = &self.turns else {
+            return Ok(None);
+        };
+        let server = Server::Named(host.to_ascii_lowercase(), port);
+        let turn = deadline.within(Stage::Tcp, turns.wait(server)).await?;
+        Ok(Some(turn))
+    }
+
+    /// A TCP connection; with `turns`, none is begun to an address at which it is another's turn.
+    async fn tcp(
+        &self,
+        host: &str,
+        port: u16,
+        turns: Option<&Turns>,
+        deadline: &Deadline,
         timings: &mut Timings,
-    ) -> Result<Link, ConnectError> {
+    ) -> Result<(Link, Option<Turn>), ConnectError> {
         let start = Instant::now();
         let look_up = dns::look_up(&*self.resolver, host, port);
         let found = deadline.within(Stage::Dns, look_up).await?;
         let addresses = found.map_err(failed(Stage::Dns))?;
         timings.dns = Some(start.elapsed());
         let start = Instant::now();
-        let race = eyeballs::race(addresses, TcpStream::connect);
+        let race = eyeballs::race(addresses, |address| attempt(turns, address));
         let won = deadline.within(Stage::Tcp, race).await?;
-        let tcp = won.map_err(failed(Stage::Tcp))?;
+        let (tcp, turn) = won.map_err(failed(Stage::Tcp))?;
         // Messages are whole when they are written: waiting for more only delays them.
         tcp.set_nodelay(true).map_err(failed(Stage::Tcp))?;
         timings.tcp = Some(start.elapsed());
-        Ok(Link::Tcp(tcp))
+        Ok((Link::Tcp(tcp), turn))
     }
 
     /// The way to the proxy, encrypted if it is to be.
@@ -208,6 +239,18 @@ impl Dialer {
             None => Tls::platform().map_err(ConnectError::TlsSettings),
         }
     }
+}
+
+/// A TCP connection, once it is our turn.
+async fn attempt(
+    turns: Option<&Turns>,
+    address: SocketAddr,
+) -> io::Result<(TcpStream, Option<Turn>)> {
+    let turn = match turns {
+        Some(turns) => Some(turns.wait(Server::At(address)).await),
+        None => None,
+    };
+    Ok((TcpStream::connect(address).await?, turn))
 }
 
 pub(crate) fn failed(stage: Stage) -> impl Fn(io::Error) -> ConnectError {

@@ -1,6 +1,7 @@
 //! WebSockets over HTTP/2 (RFC 8441): our client and our acceptor with each other, and each with a hyper that knows
 //! nothing of us; what happens where the other side does not take part.
 
+use crate::common::poll_and_drop;
 use crate::net::{Certificate, listen};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Full};
@@ -229,6 +230,9 @@ async fn a_server_whose_http2_takes_no_websockets_is_asked_over_http1_and_rememb
     tokio::spawn(hyper_server(listener, Some(tls), false, upgraded));
     let url = format!("wss://localhost:{port}/");
     let client = client().tls(certificate.client.clone());
+    // The second connection of one call waits for no turn that the first has kept.
+    let patient = client.clone().one_at_a_time(true).tls(certificate.client);
+    patient.connect(&url).await.unwrap();
     for attempt in 0..2 {
         let (mut ws, how) = client.open(&url).await.unwrap();
         assert_eq!(how.version, HttpVersion::Http1);
@@ -461,4 +465,35 @@ async fn a_lost_connection_ends_its_websockets_uncleanly() {
     relay.await.unwrap();
     let (here, there) = tokio::join!(ws.recv(), server.recv());
     assert!(!here.unwrap_err().clean && !there.unwrap_err().clean);
+}
+
+#[tokio::test]
+async fn an_accept_that_is_dropped_again_and_again_loses_no_websocket() {
+    let (listener, port) = listen().await;
+    let serve = async {
+        let (tcp, _) = listener.accept().await.unwrap();
+        let mut incoming = Acceptor::new().incoming(tcp);
+        let mut got = vec![incoming.next().await.unwrap().unwrap()];
+        while got.len() < 5 {
+            match poll_and_drop(incoming.next(), 1) {
+                Some(next) => got.push(next.unwrap().unwrap()),
+                None => tokio::task::yield_now().await,
+            }
+        }
+        got
+    };
+    let client = client().http(Http::Http2).share_http2(true);
+    let ask = async {
+        let url = format!("ws://127.0.0.1:{port}/");
+        let mut open = Vec::new();
+        for _ in 0..5 {
+            open.push(client.connect(&url).await.unwrap());
+        }
+        open
+    };
+    let (accepted, open) = tokio::join!(serve, ask);
+    for (n, (mut server, mut client)) in accepted.into_iter().zip(open).enumerate() {
+        server.send(n.to_string()).await.unwrap();
+        assert_eq!(client.recv().await.unwrap(), Message::from(n.to_string()));
+    }
 }

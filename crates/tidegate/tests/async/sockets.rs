@@ -1,12 +1,16 @@
 //! `connect` and `accept` on loopback sockets, plain and with TLS.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tidegate::client::Stage;
+use tidegate::rustls::crypto::CryptoProvider;
 use tidegate::rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tidegate::tidegate_proto::Side;
+use tidegate::tidegate_proto::handshake::Refusal;
 use tidegate::{Acceptor, Client, CloseCode, ConnectError, Message, tls};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Barrier;
 use tokio_rustls::TlsAcceptor;
 
 async fn listen() -> (TcpListener, u16) {
@@ -75,6 +79,8 @@ async fn messages_go_over_tls_with_own_roots() {
         let url = format!("wss://localhost:{port}/");
         let mut ws = Client::new().tls(client).connect(&url).await.unwrap();
         assert!(ws.transport().unwrap().is_secure());
+        // Whatever the program wants to be the default of its process is for the program to say.
+        assert!(CryptoProvider::get_default().is_none());
         let big = Message::from(vec![6; 300_000]);
         ws.send(big.clone()).await.unwrap();
         assert_eq!(ws.recv().await.unwrap(), big);
@@ -135,4 +141,83 @@ async fn a_closed_port_and_a_silent_one_have_their_stages() {
         "{error:?}"
     );
     assert!(error.is_retryable());
+}
+
+/// Calls that come all at once.
+const CALLS: usize = 6;
+
+/// The most handshakes that a server saw begun and not answered, over so many calls of the clones of `client`. It
+/// refuses every third. With `together` it answers none before all have begun.
+async fn most_at_once(client: Client, together: bool) -> usize {
+    let (listener, port) = listen().await;
+    let url = format!("ws://127.0.0.1:{port}/");
+    let call = |n: usize| {
+        let (client, url) = (client.clone(), format!("{url}{n}"));
+        tokio::spawn(async move { client.connect(&url).await.is_ok() })
+    };
+    let calls: Vec<_> = (0..CALLS).map(call).collect();
+    let (begun, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let all = Arc::new(Barrier::new(CALLS));
+    let answer = |n: usize, tcp: TcpStream| {
+        let (begun, most, all) = (begun.clone(), most.clone(), all.clone());
+        most.fetch_max(begun.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        tokio::spawn(async move {
+            let opening = Acceptor::new().receive(tcp).await.unwrap();
+            if together {
+                all.wait().await;
+            }
+            // The next one may begin as soon as the client has read the answer, so this one is over before.
+            begun.fetch_sub(1, Ordering::SeqCst);
+            match n % 3 {
+                0 => opening.reject(&Refusal::new(503, "busy")).await,
+                _ => drop(opening.accept().await),
+            }
+        })
+    };
+    let mut answers = Vec::new();
+    for n in 0..CALLS {
+        answers.push(answer(n, listener.accept().await.unwrap().0));
+    }
+    let mut connected = 0;
+    for call in calls {
+        connected += usize::from(call.await.unwrap());
+    }
+    assert_eq!(connected, CALLS - CALLS.div_ceil(3));
+    for answer in answers {
+        answer.await.unwrap();
+    }
+    most.load(Ordering::SeqCst)
+}
+
+#[tokio::test]
+async fn handshakes_with_one_server_follow_each_other_when_asked_to() {
+    let client = Client::new();
+    assert_eq!(most_at_once(client.clone(), true).await, CALLS);
+    assert_eq!(most_at_once(client.one_at_a_time(true), false).await, 1);
+}
+
+#[tokio::test]
+async fn the_wait_for_a_turn_counts_against_the_time_of_the_call() {
+    let (listener, port) = listen().await;
+    let url = format!("ws://127.0.0.1:{port}/");
+    let client = Client::new().one_at_a_time(true);
+    let first = {
+        let (client, url) = (client.clone(), url.clone());
+        tokio::spawn(async move { client.connect(&url).await })
+    };
+    let _unanswered = listener.accept().await.unwrap();
+    let hasty = client.clone().timeout(Duration::from_millis(200));
+    let error = hasty.connect(&url).await.unwrap_err();
+    assert!(
+        matches!(error, ConnectError::Timeout { stage: Stage::Tcp }),
+        "{error:?}"
+    );
+    first.abort(); // and whoever is dropped passes the turn on
+    assert!(first.await.is_err());
+    let serve = async {
+        let (tcp, _) = listener.accept().await.unwrap();
+        Acceptor::new().accept(tcp).await.unwrap()
+    };
+    let (_server, connected) = tokio::join!(serve, client.connect(&url));
+    connected.unwrap();
 }
