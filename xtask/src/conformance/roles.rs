@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use super::cases;
 use super::children::Child;
 use super::engine::{AGENT, Engine};
 use super::verdict::Verdict;
@@ -35,12 +36,18 @@ impl Role {
     /// Those of the async face.
     pub(crate) const ASYNC: [Role; 4] = [Role::Accept, Role::Hyper, Role::Axum, Role::Connect];
 
-    pub(super) fn read(name: &str) -> Result<Self> {
-        let mut all = Self::ALL.into_iter().chain(Self::ASYNC);
-        all.find(|role| role.name() == name).ok_or_else(|| {
-            let there = "there are server, client, accept, hyper, axum and connect";
-            format!("no role {name}; {there}").into()
-        })
+    /// The role of this name; `async` are the four of the async face.
+    pub(super) fn read(name: &str) -> Result<Vec<Self>> {
+        let all = Self::ALL.into_iter().chain(Self::ASYNC);
+        let named: Vec<Self> = match name {
+            "async" => Self::ASYNC.to_vec(),
+            _ => all.filter(|role| role.name() == name).collect(),
+        };
+        if named.is_empty() {
+            let there = "there are server, client, accept, hyper, axum, connect and async";
+            return Err(format!("no role {name}; {there}").into());
+        }
+        Ok(named)
     }
 
     fn name(self) -> &'static str {
@@ -59,12 +66,18 @@ impl Role {
         format!("{}-{}", self.name(), if tls { "tls" } else { "plain" })
     }
 
-    /// Whether a case can ask this role anything. Those of 13.2, 13.5 and 13.6 want a client that limits the server's
-    /// context or window; `connect()` never asks for that (the quirks in `tidegate-proto` say why), so they would
-    /// come out UNIMPLEMENTED. The client on the protocol core runs them.
-    pub(super) fn takes(self, case: &str) -> bool {
-        const ASKING: [&str; 3] = ["13.2.", "13.5.", "13.6."];
-        self != Self::Connect || !ASKING.iter().any(|group| case.starts_with(group))
+    /// Deals the cases among about `shards` processes. `connect()` takes some of them with another setting than
+    /// the rest, so those are dealt by themselves.
+    pub(super) fn deal(self, cases: &[String], shards: usize) -> Vec<Vec<String>> {
+        if self != Self::Connect {
+            return cases::deal(cases, shards);
+        }
+        let (alone, with) = cases.iter().cloned().partition(|case| wants_alone(case));
+        let parts: [Vec<String>; 2] = [with, alone];
+        let parts = parts.iter().filter(|part| !part.is_empty());
+        parts
+            .flat_map(|part| cases::deal(part, shards.div_ceil(2)))
+            .collect()
     }
 
     pub(super) fn title(self, tls: bool) -> String {
@@ -201,7 +214,9 @@ impl Run {
                 tunnel = Some(child);
                 port = own;
             }
-            let client = Child::start(peer.client(role, port), &folder.join("client.log"))?;
+            let alone = cases.iter().any(|case| wants_alone(case));
+            let command = peer.client(role, port, alone);
+            let client = Child::start(command, &folder.join("client.log"))?;
             rows.push((engine, tunnel, client));
         }
         for (engine, _tunnel, client) in &mut rows {
@@ -245,7 +260,8 @@ impl Peer {
         })
     }
 
-    fn client(&self, role: Role, port: u16) -> Command {
+    /// `alone`: a client of the async face offers not to take over its context. The one on the core always does.
+    fn client(&self, role: Role, port: u16, alone: bool) -> Command {
         let (program, word) = match role {
             Role::Connect => (&self.program_async, "autobahn"),
             _ => (&self.program, "client"),
@@ -253,6 +269,9 @@ impl Peer {
         let mut command = Command::new(program);
         let scheme = if self.tls { "wss" } else { "ws" };
         command.args([word, &format!("{scheme}://127.0.0.1:{port}"), AGENT]);
+        if alone && role == Role::Connect {
+            command.arg("--no-takeover");
+        }
         if self.tls {
             command.arg(self.pair.join("cert.pem"));
         }
@@ -273,6 +292,14 @@ impl Peer {
     }
 }
 
+/// The case wants a client that offers `client_no_context_takeover`, for the server to take it up: without it 13.2,
+/// 13.5 and 13.6 are UNIMPLEMENTED and 13.7 asks less. Such a client sends each message by itself, so all other
+/// cases are put to one that keeps its context.
+fn wants_alone(case: &str) -> bool {
+    const ASKING: [&str; 4] = ["13.2.", "13.5.", "13.6.", "13.7."];
+    ASKING.iter().any(|group| case.starts_with(group))
+}
+
 /// A port of 127.0.0.1 that nothing listens on; the engines can't choose one and say which.
 fn free_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
@@ -280,3 +307,32 @@ fn free_port() -> Result<u16> {
 
 /// How long an engine may write at its report.
 const REPORT: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::super::cases::Preset;
+    use super::{Role, wants_alone};
+
+    #[test]
+    fn every_role_takes_every_case_once() {
+        let all = Preset::Full.cases();
+        for role in Role::ALL.into_iter().chain(Role::ASYNC) {
+            let mut dealt = role.deal(&all, 2).concat();
+            dealt.sort();
+            let mut sorted = all.clone();
+            sorted.sort();
+            assert_eq!(dealt, sorted, "{role:?}");
+        }
+    }
+
+    #[test]
+    fn a_hand_of_connect_is_of_one_setting() {
+        let hands = Role::Connect.deal(&Preset::Full.cases(), 2);
+        let settings = hands.iter().map(|hand| {
+            let alone = hand.iter().filter(|case| wants_alone(case)).count();
+            (alone, hand.len() - alone)
+        });
+        assert_eq!(settings.collect::<Vec<_>>(), [(0, 445), (72, 0)]);
+        assert_eq!(Role::Connect.deal(&["1.1.1".to_owned()], 2).len(), 1);
+    }
+}

@@ -5,11 +5,12 @@ use crate::{Result, settings};
 use std::path::Path;
 use tidegate::{Client, ClientStream, Closed, Proxy, WebSocket};
 
-/// Runs every case of the fuzzing server at `url`; `root` is the certificate to trust when it is `wss`.
-pub(crate) async fn run(url: &str, agent: &str, root: Option<&Path>) -> Result<()> {
-    let client = Client::new()
-        .config(settings::config(true))
-        .proxy(Proxy::none());
+/// Runs every case of the fuzzing server at `url`; `root` is the certificate to trust when it is `wss`. `alone`: offers
+/// to compress each message by itself, which some cases want to accept.
+pub(crate) async fn run(url: &str, agent: &str, alone: bool, root: Option<&Path>) -> Result<()> {
+    let mut config = settings::config(true);
+    config.deflate.client_no_context_takeover = alone;
+    let client = Client::new().config(config).proxy(Proxy::none());
     let client = settings::trusting(client, root)?;
     let url = url.trim_end_matches('/');
     let mut ws = client.connect(&format!("{url}/getCaseCount")).await?;

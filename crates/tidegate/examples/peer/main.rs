@@ -5,7 +5,7 @@
 //! peer echo accept|hyper|axum [FOLDER]         an echo on a free port of 127.0.0.1, with the pair in FOLDER as wss
 //! peer ask [FLAGS] URL                         puts questions to an echo, and says what was agreed on as JSON
 //!      --root PEM --proxy URL --http 1.1|2 --deflate --subprotocol NAME
-//! peer autobahn URL AGENT [ROOT.pem]           runs every case of a fuzzing server, with `connect()`
+//! peer autobahn URL AGENT [--no-takeover] [ROOT.pem]   runs every case of a fuzzing server, with `connect()`
 //! ```
 //! A server prints where it listens, and ends when its standard input does.
 
@@ -40,10 +40,14 @@ async fn run(words: &[&str]) -> Result<()> {
         ["echo", door] => echo::run(door, None).await,
         ["echo", door, folder] => echo::run(door, Some(Path::new(folder))).await,
         ["ask", ref flags @ .., url] => ask::run(url, flags).await,
-        ["autobahn", url, agent] => autobahn::run(url, agent, None).await,
-        ["autobahn", url, agent, root] => autobahn::run(url, agent, Some(Path::new(root))).await,
-        _ => Err(
-            "usage: peer echo DOOR [FOLDER] | ask [FLAGS] URL | autobahn URL AGENT [ROOT]".into(),
-        ),
+        ["autobahn", url, agent, "--no-takeover", ref root @ ..] => {
+            autobahn::run(url, agent, true, root.first().map(Path::new)).await
+        }
+        ["autobahn", url, agent, ref root @ ..] => {
+            autobahn::run(url, agent, false, root.first().map(Path::new)).await
+        }
+        _ => Err("usage: peer echo DOOR [FOLDER] | ask [FLAGS] URL | \
+                  autobahn URL AGENT [--no-takeover] [ROOT]"
+            .into()),
     }
 }
