@@ -29,7 +29,7 @@ pub(crate) fn job() -> Result<()> {
 /// Every check is one test; each fault is printed.
 pub(crate) fn run() -> Result<Count> {
     let files = Files::read(tree::root())?;
-    let checks: [(&str, Vec<String>); 9] = [
+    let checks: [(&str, Vec<String>); 10] = [
         (
             "dependencies point down, siblings never meet",
             layers::faults(tree::metadata()),
@@ -43,6 +43,10 @@ pub(crate) fn run() -> Result<Count> {
         (
             "proto and hub have no clock, socket, thread or chance",
             source::purity_faults(&files),
+        ),
+        (
+            "every future of the library says its cancel safety",
+            source::cancel_faults(&files),
         ),
         (
             "links between documents lead somewhere",

@@ -99,6 +99,37 @@ pub(super) fn purity_faults(files: &Files) -> Vec<String> {
     })
 }
 
+/// Each public future of the library says what becomes of it when it is dropped.
+pub(super) fn cancel_faults(files: &Files) -> Vec<String> {
+    let mut faults = Vec::new();
+    for (path, text) in files.below(&["crates/tidegate/src/"], ".rs") {
+        let lines: Vec<&str> = text.lines().map(str::trim).take(code_lines(text)).collect();
+        for (at, line) in lines.iter().enumerate() {
+            if is_future(&lines[at..]) && !says_cancel_safety(&lines[..at]) {
+                let name = line.split('(').next().unwrap_or_default();
+                faults.push(format!("{path}:{}: {name}", at + 1));
+            }
+        }
+    }
+    faults
+}
+
+/// A public function that begins here gives a future.
+fn is_future(lines: &[&str]) -> bool {
+    let last = lines.iter().position(|line| line.ends_with('{'));
+    let signature = &lines[..=last.unwrap_or(0)];
+    lines[0].starts_with("pub async fn ")
+        || lines[0].starts_with("pub fn ")
+            && signature.iter().any(|line| line.contains("-> impl Future"))
+}
+
+/// The comment above the last line has the heading.
+fn says_cancel_safety(above: &[&str]) -> bool {
+    let own = |line: &&&str| line.starts_with("///") || line.starts_with("#[");
+    let mut comment = above.iter().rev().take_while(own);
+    comment.any(|line| *line == "/// # Cancel safety")
+}
+
 /// Lines of code, tests at the foot left out, in which `find` finds something.
 fn hits<'a>(
     files: impl Iterator<Item = (&'a str, &'a str)>,
@@ -152,7 +183,7 @@ fn has_word(line: &str, word: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Files, doc_faults, purity_faults, unsafe_faults};
+    use super::{Files, cancel_faults, doc_faults, purity_faults, unsafe_faults};
 
     #[test]
     fn a_file_without_its_sentence_is_found() {
@@ -194,5 +225,23 @@ mod tests {
             purity_faults(&files),
             ["crates/tidegate-hub/src/a.rs:2: Instant"]
         );
+    }
+
+    #[test]
+    fn a_future_that_does_not_say_what_its_drop_does_is_found() {
+        let said = "/// Waits.\n///\n/// # Cancel safety\n/// Safe.\n";
+        let text = format!(
+            "//! x\n{said}#[inline]\npub async fn a() {{}}\n/// Waits.\npub async fn b() {{}}\n{said}pub fn c(\n) -> impl Future {{\n\
+             pub fn d(\n    e: u8,\n) -> impl Future {{\npub fn f() {{\npub(crate) async fn g() {{}}\n"
+        );
+        let files = Files::of(&[
+            ("crates/tidegate/src/a.rs", &*text),
+            ("crates/tidegate-cli/src/a.rs", &*text),
+        ]);
+        let found = [
+            "crates/tidegate/src/a.rs:9: pub async fn b",
+            "crates/tidegate/src/a.rs:16: pub fn d",
+        ];
+        assert_eq!(cancel_faults(&files), found);
     }
 }

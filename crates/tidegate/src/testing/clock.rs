@@ -59,6 +59,9 @@ impl Clock {
     ///
     /// # Panics
     /// When time does not stand still.
+    ///
+    /// # Cancel safety
+    /// Dropped, it leaves time where it has come to.
     pub async fn advance(&self, by: Duration) {
         let mut left = by;
         while !left.is_zero() {

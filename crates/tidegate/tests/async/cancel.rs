@@ -3,9 +3,12 @@
 
 use crate::common::{masked, plain, poll_and_drop};
 use std::sync::Arc;
-use tidegate::testing::{Faults, Faulty};
+use tidegate::testing::{Faults, Faulty, pair};
+use tidegate::tidegate_proto::handshake::Refusal;
 use tidegate::tidegate_proto::{MessageKind, Role};
-use tidegate::{Client, CloseCode, Config, Limits, Message, WebSocket, accept};
+use tidegate::{
+    Acceptor, Client, CloseCode, Config, Drain, Farewell, Limits, Message, WebSocket, accept,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::task::{unconstrained, yield_now};
 
@@ -379,6 +382,11 @@ async fn both_halves(polls: usize) -> (Vec<Vec<u8>>, Vec<u8>) {
     until_ready!(polls, sender.writable()).unwrap();
     let permit = until_ready!(polls, async { sender.reserve(8).await }).unwrap();
     permit.send("reserved").unwrap();
+    let writing = async { sender.message_writer(MessageKind::Text).await };
+    let mut writer = poll_and_drop(writing, WHOLE).unwrap().unwrap();
+    assert_eq!(until_ready!(polls, writer.write(b"parts")).unwrap(), 5);
+    until_ready!(polls, writer.finish()).unwrap();
+    drop(writer);
     let _ = poll_and_drop(sender.ping(), polls);
     until_ready!(polls, sender.flush()).unwrap();
     peer.write_all(&frames.concat()).await.unwrap();
@@ -388,7 +396,15 @@ async fn both_halves(polls: usize) -> (Vec<Vec<u8>>, Vec<u8>) {
             .into_bytes()
             .to_vec(),
     );
-    let mut reader = receiver.next_message().await.unwrap();
+    let mut reader = loop {
+        let mut future = Box::pin(receiver.next_message());
+        let ready = poll_and_drop(future.as_mut(), polls);
+        drop(future);
+        match ready {
+            Some(reader) => break reader.unwrap(),
+            None => yield_now().await,
+        }
+    };
     let mut all = vec![0; 100];
     for octet in all.chunks_mut(30) {
         let mut filled = 0;
@@ -416,6 +432,8 @@ async fn the_halves_lose_nothing_wherever_their_futures_are_dropped() {
         plain(0x81, b"sent"),
         plain(0x81, b"fed"),
         plain(0x81, b"reserved"),
+        plain(0x01, b"parts"),
+        plain(0x80, b""),
         plain(0x89, &1u64.to_be_bytes()),
         plain(0x88, b"\x0f\xa0done"),
     ];
@@ -426,19 +444,20 @@ async fn the_halves_lose_nothing_wherever_their_futures_are_dropped() {
     }
 }
 
+const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: example.com\r\nUpgrade: websocket\r\n\
+    Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+    Sec-WebSocket-Version: 13\r\n\r\n";
+
 #[tokio::test]
 async fn accept_and_connect_leave_nothing_but_what_they_had_written() {
-    let request = b"GET / HTTP/1.1\r\nHost: example.com\r\nUpgrade: websocket\r\n\
-        Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
-        Sec-WebSocket-Version: 13\r\n\r\n";
     let (here, mut peer) = duplex(1 << 12);
-    peer.write_all(request).await.unwrap();
+    peer.write_all(REQUEST).await.unwrap();
     drop(accept(here).await.unwrap());
     let answer = drained(peer).await;
     let mut cut = 0;
     for polls in (0..1_000).step_by(7) {
         let (here, mut peer) = duplex(1 << 12);
-        peer.write_all(request).await.unwrap();
+        peer.write_all(REQUEST).await.unwrap();
         let accepted = poll_and_drop(unconstrained(accept(Faulty::new(here, SLOW))), polls);
         let whole = accepted.is_some();
         drop(accepted);
@@ -455,4 +474,59 @@ async fn accept_and_connect_leave_nothing_but_what_they_had_written() {
         assert!(b"GET / HTTP/1.1\r\n".starts_with(&written[..written.len().min(16)]));
     }
     assert!(cut > 10, "answers were cut");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_opening_that_is_dropped_has_written_a_part_of_its_answer_and_no_more() {
+    let refusal = Refusal::new(403, "members only");
+    let opened = async |faults| {
+        let (here, mut peer) = duplex(1 << 12);
+        peer.write_all(REQUEST).await.unwrap();
+        let io = Faulty::new(here, faults);
+        (Acceptor::new().receive(io).await.unwrap(), peer)
+    };
+    let (opening, peer) = opened(Faults::default()).await;
+    drop(opening.accept().await.unwrap());
+    let accepted = drained(peer).await;
+    let (opening, peer) = opened(Faults::default()).await;
+    let (_, refused) = tokio::join!(opening.reject(&refusal), drained(peer));
+    assert!(accepted.starts_with(b"HTTP/1.1 101 ") && refused.starts_with(b"HTTP/1.1 403 "));
+    let mut cut = 0;
+    for polls in (0..1_000).step_by(7) {
+        let (opening, peer) = opened(SLOW).await;
+        drop(poll_and_drop(unconstrained(opening.accept()), polls));
+        let written = drained(peer).await; // it ends: the transport is gone
+        assert!(
+            accepted.starts_with(&written),
+            "dropped after {polls} polls"
+        );
+        cut += usize::from(!written.is_empty() && written != accepted);
+        let (opening, peer) = opened(SLOW).await;
+        let _ = poll_and_drop(unconstrained(opening.reject(&refusal)), polls);
+        let written = drained(peer).await;
+        assert!(refused.starts_with(&written), "dropped after {polls} polls");
+        cut += usize::from(!written.is_empty() && written != refused);
+    }
+    assert!(cut > 20, "answers were cut");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_goes_on_when_nobody_waits_for_it_any_more() {
+    for polls in 0..4 {
+        let drain = Drain::new();
+        let (mut client, server) = pair(Config::default());
+        let mut server = server.watch(&drain);
+        tokio::spawn(async move { server.recv().await });
+        let waited = poll_and_drop(drain.close(Farewell::restart()), polls);
+        assert_eq!((waited, drain.is_closing()), (None, polls > 0));
+        if polls > 0 {
+            let closed = client.recv().await.unwrap_err();
+            assert_eq!(closed.code, Some(CloseCode::RESTART));
+        } else {
+            client.send("it is still open").await.unwrap();
+        }
+        drop(client);
+        // Called again it waits for the end.
+        assert_eq!(drain.close(Farewell::restart()).await, 0);
+    }
 }
