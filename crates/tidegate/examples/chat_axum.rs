@@ -1,5 +1,6 @@
 //! A chat room behind axum: each message goes to everyone in the room; Enter sends all home over two seconds.
-//! Run it with `cargo run --example chat_axum`, then twice `tidegate connect ws://127.0.0.1:3000/room`.
+//! Run it with `cargo run -p tidegate --example chat_axum -- 127.0.0.1:3000`, then twice
+//! `tidegate connect ws://127.0.0.1:3000/room`.
 
 use axum::Router;
 use axum::extract::{Extension, State};
@@ -48,8 +49,10 @@ async fn main() -> std::io::Result<()> {
         .route("/room", any(enter))
         .with_state(broadcast::channel(64).0)
         .layer(Extension(Acceptor::new().drain(&drain)));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
-    println!("ws://{}/room", listener.local_addr()?);
+    let address = std::env::args().nth(1);
+    let address = address.as_deref().unwrap_or("127.0.0.1:3000");
+    let listener = tokio::net::TcpListener::bind(address).await?;
+    println!("chat at ws://{}/room", listener.local_addr()?);
     tokio::spawn(async move { axum::serve(listener, router).await });
     let enter = || std::io::stdin().read_line(&mut String::new());
     let _ = tokio::task::spawn_blocking(enter).await; // a closed stdin is as good
