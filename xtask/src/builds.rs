@@ -37,7 +37,19 @@ pub(crate) fn features() -> Result<Count> {
             count += Count::one(sh::show(&mut command)?.ok);
         }
     }
+    count += plain()?;
     Ok(count)
+}
+
+/// What a program without TLS is told. In the product's build the library's tests switch all features on.
+fn plain() -> Result<Count> {
+    let mut command = Command::new(tree::cargo());
+    command
+        .args(["test", "--quiet", "--locked", "--manifest-path"])
+        .arg(tree::root().join("tests/plain/Cargo.toml"))
+        .env("RUSTFLAGS", "-D warnings")
+        .env("CARGO_TARGET_DIR", tree::target().join("features"));
+    Ok(Count::read(&sh::show(&mut command)?))
 }
 
 /// The default tree is small, and all of it runs with the compiler that we promise.
@@ -65,19 +77,24 @@ pub(crate) fn dependencies() -> Result<Count> {
     Ok(count)
 }
 
-/// Debian's own compiler builds both; which one that is, is printed.
+/// Debian's own compiler, the oldest we promise, builds both: by default and with all features.
 pub(crate) fn debian() -> Result<Count> {
     let rustc = setup::ensure("rustc")?;
     let version = sh::must(Command::new(&rustc).arg("--version"))?;
     println!("{}", version.trim());
-    let mut command = Command::new(tree::cargo());
-    command
-        .args(["check", "--quiet", "--locked"])
-        .args(LIBRARIES.iter().flat_map(|name| ["--package", name]))
-        .env("RUSTC", &rustc)
-        .env("CARGO_TARGET_DIR", tree::target().join("debian"))
-        .current_dir(tree::root());
-    Ok(Count::one(sh::show(&mut command)?.ok))
+    let mut count = Count::default();
+    for features in [&[][..], &["--all-features"]] {
+        let mut command = Command::new(tree::cargo());
+        command
+            .args(["check", "--quiet", "--locked"])
+            .args(LIBRARIES.iter().flat_map(|name| ["--package", name]))
+            .args(features)
+            .env("RUSTC", &rustc)
+            .env("CARGO_TARGET_DIR", tree::target().join("debian"))
+            .current_dir(tree::root());
+        count += Count::one(sh::show(&mut command)?.ok);
+    }
+    Ok(count)
 }
 
 /// The split's shared state in every order of its threads.

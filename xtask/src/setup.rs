@@ -226,13 +226,24 @@ fn counter(name: &str) -> Result<PathBuf> {
         .ok_or_else(|| format!("the package {name} is installed, but there is no {name}").into())
 }
 
-/// Debian's own compiler, which many who package Rust programs have to build with.
+/// Debian's own compiler of the version that the library promises. The security archive has newer ones by the same name;
+/// what those build shows nothing.
 fn rustc() -> Result<PathBuf> {
     if builds::debians_rustc().is_none() {
-        apt(&["rustc-web"])?;
+        apt(&OLDEST_RUSTC)?;
     }
-    let found = builds::debians_rustc().map(PathBuf::from);
-    found.ok_or_else(|| "no /usr/bin/rustc, though rustc-web is installed".into())
+    let rustc =
+        builds::debians_rustc().ok_or("no /usr/bin/rustc, though rustc-web is installed")?;
+    let version = sh::must(Command::new(rustc).arg("--version"))?;
+    if !version.starts_with("rustc 1.85.") {
+        let how = OLDEST_RUSTC.join("' '");
+        let found = version.trim();
+        return Err(format!(
+            "/usr/bin/rustc is {found}, wanted is 1.85: apt-get install --allow-downgrades '{how}'"
+        )
+        .into());
+    }
+    Ok(rustc.to_owned())
 }
 
 /// Autobahn|Testsuite itself, the reference; it runs on CPython 2.7 only, which no registry offers.
@@ -403,6 +414,8 @@ fn remove(dir: &Path) -> Result<()> {
     Ok(fs::create_dir_all(dir.parent().unwrap_or(dir))?)
 }
 
+/// Debian 12 has the version that the library promises in its main archive.
+const OLDEST_RUSTC: [&str; 2] = ["rustc-web=1.85*", "libstd-rust-web-dev=1.85*"];
 const DEFAULT_PARTS: [&str; 7] = [
     "python", "chromium", "node", "npm", "proxies", "valgrind", "strace",
 ];
