@@ -39,12 +39,13 @@ impl Compression {
             server_max_window_bits: server_bits,
             client_max_window_bits: client_bits,
         } = negotiated;
-        //= rfc7692#7.1.1.2  a client that offered not to take over does not, whatever the answer.
-        let client_sends_alone = client_alone || config.client_no_context_takeover;
         let (own_alone, own_bits, peer_alone, peer_bits) = match role {
             Role::Server => (server_alone, server_bits, client_alone, client_bits),
-            Role::Client => (client_sends_alone, client_bits, server_alone, server_bits),
+            Role::Client => (client_alone, client_bits, server_alone, server_bits),
         };
+        //= rfc7692#7.1.1.2  a client that offered not to take over does not, whatever the answer.
+        let said_so = role == Role::Client && config.client_no_context_takeover;
+        let own_alone = own_alone || said_so;
         let history = (!peer_alone).then(|| History::new(peer_bits));
         if let Some(history) = &history {
             resources.codecs.must_keep(history.budget());
