@@ -145,13 +145,15 @@ impl Shard {
 
     /// The answer to our ping. One that was not asked for is taken without a word.
     fn pong(&mut self, peer: PeerId, out: Out<'_, '_>) {
-        let ping = self.config.ping;
-        let Some(session) = self.sessions.get_mut(peer) else {
+        let Some(session) = self.sessions.get(peer) else {
             return;
         };
         if let Awaits::Pong { sent } = session.awaits {
-            session.awaits = Awaits::NextPing;
-            session.due = sent + ping;
+            let next = self.beat(sent + self.config.ping);
+            if let Some(session) = self.sessions.get_mut(peer) {
+                session.awaits = Awaits::NextPing;
+                session.due = next;
+            }
             self.watch(peer, out);
         }
     }

@@ -37,13 +37,13 @@ impl Shard {
         let who = client_id(out.random(), out.random());
         let info = Arc::new(ClientInfo::new(who, &bearer.user, bearer.info.as_ref()));
         let now = out.now();
-        let ping = self.first_ping(out);
+        let ping = self.beat(now + self.first_ping(out));
         let Some(session) = self.sessions.get_mut(peer) else {
             return Ok(());
         };
         session.info = Some(Arc::clone(&info));
         session.awaits = Awaits::NextPing;
-        session.due = now + ping;
+        session.due = ping;
         session.since = now;
         if bearer.expires.is_some() || bearer.stamp != Stamp::default() {
             let extra = session.extra();
