@@ -59,7 +59,7 @@ impl Handler for Rooms {
         }
         // Who is in the room is found at the front: the publisher comes first.
         if !self.room.contains(&peer) {
-            out.send_incoming(peer, &message);
+            out.send_incoming(peer, message);
             return;
         }
         let frame = match &message {

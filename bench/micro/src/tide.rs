@@ -94,7 +94,7 @@ impl Handler for Worker {
     fn message(&mut self, peer: PeerId, message: Incoming<'_>, out: &mut Outboxes<'_, ()>) {
         self.messages += 1;
         if self.work == Work::Echo {
-            out.send_incoming(peer, &message);
+            out.send_incoming(peer, message);
         }
     }
 

@@ -76,7 +76,7 @@ impl Handler for Paths {
     fn message(&mut self, peer: PeerId, message: Incoming<'_>, out: Out<'_, '_>) {
         match self.modes[peer.slot() as usize] {
             Mode::Echo => {
-                out.send_incoming(peer, &message);
+                out.send_incoming(peer, message);
             }
             Mode::Broadcast => {
                 let frame = match &message {

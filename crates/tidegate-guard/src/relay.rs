@@ -650,10 +650,10 @@ impl Handler for Relay {
         let (is_client, route) = (end.is_client, Arc::clone(&end.route));
         let verdict = self.judges.judge(&route, direction(is_client), &message);
         let level = match verdict {
-            Verdict::Pass => out.send_incoming(other, &message),
+            Verdict::Pass => out.send_incoming(other, message),
             Verdict::Monitor(findings) => {
                 self.tell_findings(peer, &findings, out);
-                out.send_incoming(other, &message)
+                out.send_incoming(other, message)
             }
             Verdict::Replace(masked, findings) => {
                 self.tell_findings(peer, &findings, out);

@@ -141,6 +141,14 @@ impl<'a> Incoming<'a> {
         }
     }
 
+    /// It was put together from several frames or reads, in a buffer that can be had without a copy.
+    pub(super) fn is_assembled(&self) -> bool {
+        match self {
+            Incoming::Text(Text(text)) => matches!(text, TextRepr::Assembled(_)),
+            Incoming::Binary(Payload(payload)) => matches!(payload, PayloadRepr::Assembled(_)),
+        }
+    }
+
     /// The payload as an own buffer; costs a copy unless the message was assembled.
     pub fn into_vec(self) -> Vec<u8> {
         match self {

@@ -38,6 +38,7 @@ use closing::Phase;
 use compression::Compression;
 use extras::Extras;
 use keepalive::{Due, Keepalive};
+use outbox::SHARE_FROM;
 use pings::Pings;
 use receiver::{Control, Received, Receiver, Rules, longest_whole, unmask_text};
 use std::io::IoSlice;
@@ -379,17 +380,28 @@ impl Connection {
         Some(Level::Low)
     }
 
-    /// Sends back what came, with its kind.
+    /// Sends on what came, with its kind. A long message that was assembled is not copied for it: its buffer moves
+    /// into the outbox.
     pub(crate) fn send_incoming(
         &mut self,
-        message: &Incoming<'_>,
+        message: Incoming<'_>,
         resources: &mut Resources,
     ) -> Level {
         let opcode = match message {
             Incoming::Text(_) => OpCode::Text,
             Incoming::Binary(_) => OpCode::Binary,
         };
-        self.send_message(opcode, message.as_bytes(), resources)
+        let len = message.as_bytes().len();
+        if self.extras.is_some() || !message.is_assembled() || len < SHARE_FROM {
+            return self.send_message(opcode, message.as_bytes(), resources);
+        }
+        if let Some(refused) = self.refuses(len + MAX_HEADER) {
+            return refused;
+        }
+        let header = FrameHeader::new(opcode, len as u64);
+        let payload = message.into_vec();
+        sender::push_owned(self.role, &mut self.outbox, header, payload, resources);
+        self.level()
     }
 
     /// Queues a ping of the application's own (§5.5.2), whatever the limits say, and returns its number,

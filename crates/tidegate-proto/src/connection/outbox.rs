@@ -11,8 +11,8 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::sync::Arc;
 
-/// From this size on a shared frame is not copied.
-const SHARE_FROM: usize = 16 << 10;
+/// From this size on a frame that is shared, or given away, is not copied.
+pub(super) const SHARE_FROM: usize = 16 << 10;
 /// A contiguous buffer that has grown to this gets a successor.
 const OWN_BUFFER: usize = 64 << 10;
 /// Least capacity of a contiguous buffer.
@@ -151,6 +151,21 @@ impl Outbox {
         let start = octets.len();
         octets.extend_from_slice(payload);
         apply_mask(mask, &mut octets[start..]);
+    }
+
+    /// Appends octets, the payload as it is. Limits are the caller's business.
+    pub(super) fn push_owned(
+        &mut self,
+        header: &[u8],
+        payload: Vec<u8>,
+        resources: &mut Resources,
+    ) {
+        let queue = self.queue(resources);
+        queue.bytes += header.len() + payload.len();
+        queue
+            .own_buffer(header.len(), resources)
+            .extend_from_slice(header);
+        queue.segments.push_back(Segment::Own(payload));
     }
 
     /// Appends a shared frame: by reference when it is large or alone, else copied to its neighbours.
@@ -364,6 +379,26 @@ mod tests {
         assert_eq!(slices.len(), 3);
         assert_eq!(slices[1], large.octets());
         assert_eq!(outbox.len(), 9 + large.octets().len() + 3);
+    }
+
+    #[test]
+    fn a_payload_that_is_given_away_is_not_copied() {
+        let mut r = resources();
+        let mut outbox = Outbox::default();
+        let payload = vec![7; 100_000];
+        let place = payload.as_ptr();
+        outbox.push(b"\x82\x01", b"a", &mut r);
+        outbox.push_owned(b"\x82\x7f\0\0\0\0\0\x01\x86\xa0", payload, &mut r);
+        outbox.push(b"\x82\x01", b"b", &mut r);
+        let mut slices = [IoSlice::new(&[]); 8];
+        assert_eq!(outbox.slices(&mut slices), 3);
+        assert_eq!((slices[0].len(), slices[1].as_ptr()), (13, place));
+        assert_eq!((slices[1].len(), &*slices[2]), (100_000, &b"\x82\x01b"[..]));
+        assert_eq!(outbox.len(), 13 + 100_000 + 3);
+        // Its memory serves the next long message.
+        outbox.advance(100_016, 0, &mut r);
+        let next = r.take_buffer(100_000);
+        assert_eq!(next.as_ptr(), place);
     }
 
     #[test]

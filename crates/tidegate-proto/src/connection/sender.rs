@@ -7,6 +7,7 @@ use super::outbox::{Level, Outbox};
 use super::resources::Resources;
 use super::{Connection, Role};
 use crate::frame::{FrameHeader, MAX_HEADER, OpCode};
+use crate::mask::apply_mask;
 use crate::utf8::Utf8Decoder;
 use std::sync::Arc;
 
@@ -316,4 +317,22 @@ pub(super) fn push(
     header.mask = Some(mask);
     let len = header.encode(&mut octets);
     outbox.push_masked(&octets[..len], payload, mask, resources);
+}
+
+/// The same for a payload that is given away.
+pub(super) fn push_owned(
+    role: Role,
+    outbox: &mut Outbox,
+    mut header: FrameHeader,
+    mut payload: Vec<u8>,
+    resources: &mut Resources,
+) {
+    if role == Role::Client {
+        let mask = resources.mask_key();
+        header.mask = Some(mask);
+        apply_mask(mask, &mut payload);
+    }
+    let mut octets = [0; MAX_HEADER];
+    let len = header.encode(&mut octets);
+    outbox.push_owned(&octets[..len], payload, resources);
 }

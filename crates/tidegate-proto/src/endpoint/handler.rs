@@ -225,8 +225,9 @@ impl<'a, M> Outboxes<'a, M> {
         self.core.send(peer, |c, r| c.send_binary(bytes, r))
     }
 
-    /// Queues what another peer, or the same, has sent, with its kind. Otherwise as [`Outboxes::send`].
-    pub fn send_incoming(&mut self, peer: PeerId, message: &Incoming<'_>) -> Level {
+    /// Queues what another peer, or the same, has sent, with its kind; of a message that came in several reads or
+    /// frames and is 16 KiB or longer nothing is copied. Otherwise as [`Outboxes::send`].
+    pub fn send_incoming(&mut self, peer: PeerId, message: Incoming<'_>) -> Level {
         self.core.send(peer, |c, r| c.send_incoming(message, r))
     }
 

@@ -51,7 +51,7 @@ impl Handler for Recorder {
             b"flood me" => while out.send_binary(peer, &[0; 10_000]) != Level::Full {},
             b"mail me" => out.post(out.worker(), "self".into()).unwrap(),
             _ => {
-                out.send_incoming(peer, &message);
+                out.send_incoming(peer, message);
             }
         }
     }

@@ -65,7 +65,7 @@ impl Handler for Echo {
     }
 
     fn message(&mut self, peer: PeerId, message: Incoming<'_>, out: &mut Outboxes<'_, Infallible>) {
-        out.send_incoming(peer, &message);
+        out.send_incoming(peer, message);
     }
 
     fn mail(&mut self, mail: Infallible, _: &mut Outboxes<'_, Infallible>) {

@@ -57,7 +57,7 @@ impl Handler for Relay {
     }
 
     fn message(&mut self, peer: PeerId, message: Incoming<'_>, out: &mut Outboxes<'_, ()>) {
-        if out.send_incoming(self.others[&peer], &message) == Level::High {
+        if out.send_incoming(self.others[&peer], message) == Level::High {
             out.hold(peer);
         }
     }

@@ -99,7 +99,7 @@ impl Handler for Relay {
             }
             (Some(client), Some(upstream)) => {
                 let other = if peer == client { upstream } else { client };
-                out.send_incoming(other, &message);
+                out.send_incoming(other, message);
             }
             _ => {}
         }
