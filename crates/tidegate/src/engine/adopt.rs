@@ -4,7 +4,6 @@
 use super::bridge::{Bridge, Bridges};
 use super::conn::Mark;
 use super::plain::PlainIo;
-use super::session::Session;
 use super::worker::Worker;
 use mio::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -159,9 +158,8 @@ impl<H: Handler> Worker<H> {
             return; // the client has left already
         };
         let stream = TcpStream::from_std(parts.socket);
-        let tls = parts.session.map(|tls| Box::new(Session::resumed(tls)));
-        let tls_has_something_to_say = tls.as_ref().is_some_and(|tls| tls.wants_write());
-        let Some(peer) = self.admit(now, stream, remote, tls) else {
+        let tls_has_something_to_say = parts.tls.as_ref().is_some_and(|tls| tls.wants_write());
+        let Some(peer) = self.admit(now, stream, remote, parts.tls) else {
             return;
         };
         self.endpoint

@@ -105,7 +105,7 @@ where
     }
 
     /// Speak TLS, and only TLS, on this port; see [`crate::tls`]. A client that speaks plain HTTP gets one
-    /// line that says so. Default: no TLS. Cost: rustls' session for each connection, and 16 KiB a worker.
+    /// line that says so. Default: no TLS. Cost: rustls' state for each connection, and 64 KiB a worker.
     pub fn tls(mut self, config: Arc<ServerConfig>) -> Self {
         self.tls = Some(config);
         self
@@ -113,7 +113,7 @@ where
 
     /// How upstreams are called that want TLS ([`tidegate_proto::Dial::server_name`]): whom to trust, who we
     /// are. Give `alpn_protocols` as `http/1.1` or not at all; `Tls::client_config` gives such. Default: none,
-    /// and such calls fail. Cost: rustls' session for each upstream, and 16 KiB a worker.
+    /// and such calls fail. Cost: rustls' state for each upstream, and 64 KiB a worker.
     pub fn upstream_tls(mut self, config: Arc<ClientConfig>) -> Self {
         self.upstream_tls = Some(config);
         self

@@ -1,7 +1,7 @@
 //! Connections that ask for ordinary HTTP, on their way to an async HTTP server; speaks no HTTP itself.
 
-use rustls::ServerConnection;
-use std::io::{self, IoSlice, Read, Write};
+use super::session::{Decrypted, Session};
+use std::io::{self, ErrorKind, IoSlice, Write};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -46,7 +46,7 @@ pub struct PlainIo {
 pub(super) struct Parts {
     /// Non-blocking.
     pub(super) socket: std::net::TcpStream,
-    pub(super) session: Option<ServerConnection>,
+    pub(super) tls: Option<Box<Session>>,
     /// The TLS client has said that no more will come.
     pub(super) ended: bool,
 }
@@ -61,21 +61,30 @@ enum Socket {
 
 /// The TLS of a connection under tokio.
 struct TlsIo {
-    session: ServerConnection,
-    said_goodbye: bool,
+    session: Box<Session>,
+    /// Plaintext that nobody has taken yet.
+    decrypted: Vec<u8>,
+    taken: usize,
+    /// The room that a write needs, kept from one to the next.
+    records: Vec<u8>,
 }
+
+/// Octets read, or gathered, at once; on the stack.
+const PIECE: usize = 8 << 10;
 
 impl PlainIo {
     /// `socket` must be non-blocking.
     pub(crate) fn new(
         socket: std::net::TcpStream,
-        session: Option<ServerConnection>,
+        session: Option<Box<Session>>,
         replay: Vec<u8>,
     ) -> PlainIo {
         let tls = session.map(|session| {
             Box::new(TlsIo {
                 session,
-                said_goodbye: false,
+                decrypted: Vec::new(),
+                taken: 0,
+                records: Vec::new(),
             })
         });
         PlainIo {
@@ -94,7 +103,7 @@ impl PlainIo {
         self.socket = match std::mem::replace(&mut self.socket, Socket::Lost) {
             Socket::Attached(socket) => Socket::Detached(socket.into_std()?),
             detached @ Socket::Detached(_) => detached,
-            Socket::Lost => return Err(io::ErrorKind::NotConnected.into()),
+            Socket::Lost => return Err(ErrorKind::NotConnected.into()),
         };
         Ok(())
     }
@@ -106,16 +115,12 @@ impl PlainIo {
             return None;
         };
         rest.extend_from_slice(&self.replay[self.replayed..]);
-        let mut session = self.tls.take().map(|tls| tls.session);
-        let ended = session.as_mut().is_some_and(|tls| {
-            let read = tls.reader().read_to_end(rest);
-            !read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+        let tls = self.tls.take().map(|tls| {
+            rest.extend_from_slice(&tls.decrypted[tls.taken..]);
+            tls.session
         });
-        Some(Parts {
-            socket,
-            session,
-            ended,
-        })
+        let ended = tls.as_ref().is_some_and(|tls| tls.ended());
+        Some(Parts { socket, tls, ended })
     }
 
     /// The TLS session and the runtime's socket, which is attached now if it was not.
@@ -129,7 +134,7 @@ impl PlainIo {
         }
         match &mut self.socket {
             Socket::Attached(socket) => Ok((socket, self.tls.as_deref_mut())),
-            _ => Err(io::ErrorKind::NotConnected.into()),
+            _ => Err(ErrorKind::NotConnected.into()),
         }
     }
 
@@ -200,10 +205,7 @@ impl AsyncWrite for PlainIo {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let (socket, tls) = self.parts()?;
         if let Some(tls) = tls {
-            if !tls.said_goodbye {
-                tls.said_goodbye = true;
-                tls.session.send_close_notify();
-            }
+            tls.session.say_goodbye();
             ready!(tls.poll_flush(socket, cx))?;
         }
         Pin::new(socket).poll_shutdown(cx)
@@ -218,28 +220,37 @@ impl TlsIo {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         loop {
-            match self.session.reader().read(buf.initialize_unfilled()) {
-                Ok(n) => {
-                    buf.advance(n);
-                    return Poll::Ready(Ok(()));
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
+            let waiting = &self.decrypted[self.taken..];
+            if !waiting.is_empty() {
+                let n = waiting.len().min(buf.remaining());
+                buf.put_slice(&waiting[..n]);
+                self.taken += n;
+                return Poll::Ready(Ok(()));
             }
-            match self.session.read_tls(&mut Sync { socket, cx }) {
-                Ok(_) => {} // at the end of the stream too: the next turn says how clean that end was
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Poll::Pending,
-                Err(error) => return Poll::Ready(Err(error)),
+            (self.decrypted, self.taken) = (Vec::new(), 0);
+            if self.session.ended() {
+                return Poll::Ready(Ok(()));
             }
-            if let Err(error) = self.session.process_new_packets() {
-                let _ = self.poll_flush(socket, cx); // the alert, if it goes
-                return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)));
+            let (mut records, mut plain) = ([0; PIECE], [0; PIECE]);
+            let mut read = ReadBuf::new(&mut records);
+            ready!(Pin::new(&mut *socket).poll_read(cx, &mut read))?;
+            if read.filled().is_empty() {
+                // Without close_notify it may be an attacker's cut (RFC 8446 §6.1).
+                return Poll::Ready(Err(ErrorKind::UnexpectedEof.into()));
             }
-            if self.session.wants_write() {
-                // Answers of TLS itself, say to a key update. What does not go now goes with the next write.
-                if let Poll::Ready(Err(error)) = self.poll_flush(socket, cx) {
-                    return Poll::Ready(Err(error));
-                }
+            let decrypted = &mut self.decrypted;
+            let outcome = self
+                .session
+                .decrypt(read.filled_mut(), &mut plain, |plain| {
+                    decrypted.extend_from_slice(plain);
+                });
+            // Answers of TLS itself, an alert or one to a key update. What does not go now goes with the next write.
+            let flushed = self.poll_flush(socket, cx);
+            if let Decrypted::Broken(error) = outcome {
+                return Poll::Ready(Err(io::Error::new(ErrorKind::InvalidData, error)));
+            }
+            if let Poll::Ready(Err(error)) = flushed {
+                return Poll::Ready(Err(error));
             }
         }
     }
@@ -253,55 +264,38 @@ impl TlsIo {
         if bufs.iter().all(|buf| buf.is_empty()) {
             return Poll::Ready(Ok(0));
         }
-        loop {
-            let n = self.session.writer().write_vectored(bufs)?;
-            let flushed = self.poll_flush(socket, cx);
-            if n > 0 {
-                // Taken by the session; an error of the socket shows at the next call.
-                return Poll::Ready(Ok(n));
-            }
-            ready!(flushed)?;
+        ready!(self.poll_flush(socket, cx))?;
+        let written = self.session.write(
+            bufs,
+            &mut [0; PIECE],
+            &mut self.records,
+            Sync { socket, cx },
+        )?;
+        match written {
+            0 => Poll::Ready(Err(ErrorKind::NotConnected.into())), // the handshake was done before
+            n => Poll::Ready(Ok(n)),
         }
     }
 
     fn poll_flush(&mut self, socket: &mut TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.session.wants_write() {
-            match self.session.write_tls(&mut Sync { socket, cx }) {
-                Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Poll::Pending,
-                Err(error) => return Poll::Ready(Err(error)),
-            }
+        match self.session.flush(Sync { socket, cx })? {
+            true => Poll::Ready(Ok(())),
+            false => Poll::Pending,
         }
-        Poll::Ready(Ok(()))
     }
 }
 
-/// The async socket as rustls wants it: `Pending` is `WouldBlock`, and the task is woken all the same.
+/// The async socket as the session wants it: `Pending` is `WouldBlock`, and the task is woken all the same.
 struct Sync<'a, 'c> {
     socket: &'a mut TcpStream,
     cx: &'a mut Context<'c>,
 }
 
-impl Read for Sync<'_, '_> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let mut buf = ReadBuf::new(buf);
-        match Pin::new(&mut *self.socket).poll_read(self.cx, &mut buf) {
-            Poll::Ready(result) => result.map(|()| buf.filled().len()),
-            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
-        }
-    }
-}
-
 impl Write for Sync<'_, '_> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.write_vectored(&[IoSlice::new(buf)])
-    }
-
-    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        match Pin::new(&mut *self.socket).poll_write_vectored(self.cx, bufs) {
+        match Pin::new(&mut *self.socket).poll_write(self.cx, buf) {
             Poll::Ready(result) => result,
-            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+            Poll::Pending => Err(ErrorKind::WouldBlock.into()),
         }
     }
 
@@ -314,14 +308,11 @@ impl Drop for PlainIo {
     /// A TLS client is told that this is the end, if the socket takes it at once.
     fn drop(&mut self) {
         let Some(tls) = &mut self.tls else { return };
-        if tls.said_goodbye {
-            return;
-        }
-        tls.session.send_close_notify();
+        tls.session.say_goodbye();
         let _ = match &self.socket {
-            Socket::Attached(socket) => tls.session.write_tls(&mut TryWrite(socket)).map(drop),
-            Socket::Detached(socket) => tls.session.write_tls(&mut &*socket).map(drop),
-            Socket::Lost => Ok(()),
+            Socket::Attached(socket) => tls.session.flush(TryWrite(socket)),
+            Socket::Detached(socket) => tls.session.flush(socket),
+            Socket::Lost => Ok(true),
         };
     }
 }

@@ -102,11 +102,12 @@ impl<H: Handler> Worker<H> {
             return;
         };
         let (endpoint, post) = (&mut self.endpoint, &mut self.post);
-        let decrypted = tls.decrypt(&self.buffer[..n], &mut self.plain, |plain| {
+        let handshaking = tls.is_handshaking();
+        let decrypted = tls.decrypt(&mut self.buffer[..n], &mut self.plain, |plain| {
             endpoint.handle_bytes(now, peer, plain, post);
         });
-        if tls.wants_write() {
-            self.owed.push(peer); // TLS itself has something to say
+        if tls.wants_write() || (handshaking && !tls.is_handshaking()) {
+            self.owed.push(peer); // TLS itself has something to say, or what waited for it may go
         }
         match decrypted {
             Decrypted::More => {}

@@ -1,11 +1,11 @@
 //! The worker's writing side: what a peer is owed goes out in one write, then its transport's wish is granted.
 
-use super::conn::{Conn, Mark};
+use super::conn::Mark;
 use super::plain::{PlainHttp, PlainIo};
 use super::session::Session;
 use super::worker::Worker;
 use mio::net::TcpStream;
-use std::io::{self, ErrorKind, IoSlice, Write};
+use std::io::{ErrorKind, IoSlice, Write};
 use std::net::Shutdown;
 use tidegate_proto::{Handler, PeerId, Time, Transport};
 
@@ -90,8 +90,10 @@ impl<H: Handler> Worker<H> {
                 return Written::Blocked;
             }
             if let Some(tls) = &mut conn.tls {
-                // First what was encrypted before, else rustls would have to keep more and more.
+                // First what was encrypted before.
                 match tls.flush(&conn.stream) {
+                    // Plaintext waits for the end of the handshake, which looks after the peer again.
+                    Ok(true) if tls.is_handshaking() => return Written::Blocked,
                     Ok(true) => {}
                     Ok(false) => {
                         conn.set(Mark::Blocked);
@@ -109,7 +111,15 @@ impl<H: Handler> Worker<H> {
                 return Written::All;
             }
             let owed: usize = slices[..filled].iter().map(|slice| slice.len()).sum();
-            match write(conn, &slices[..filled]) {
+            let slices = &slices[..filled];
+            let written = match (&mut conn.tls, slices) {
+                (Some(tls), _) => {
+                    tls.write(slices, &mut self.plain, &mut self.records, &conn.stream)
+                }
+                (None, [slice]) => (&conn.stream).write(slice),
+                (None, _) => (&conn.stream).write_vectored(slices),
+            };
+            match written {
                 Ok(0) => return Written::Failed,
                 Ok(n) => {
                     if n < owed && SHORT_WRITE_IS_FULL && conn.tls.is_none() {
@@ -172,24 +182,14 @@ impl<H: Handler> Worker<H> {
         let Ok(remote) = stream.peer_addr() else {
             return; // the client has left already
         };
-        let session = conn.tls.and_then(|tls| tls.into_server());
-        let secure = session.is_some();
-        let io = PlainIo::new(stream, session, head.clone());
+        let secure = conn.tls.is_some();
+        let io = PlainIo::new(stream, conn.tls, head.clone());
         give(PlainHttp {
             io,
             head,
             remote,
             secure,
         });
-    }
-}
-
-/// One write of plaintext: to the socket, or to the TLS session, which holds it until it is flushed.
-fn write(conn: &mut Conn, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-    match (&mut conn.tls, slices) {
-        (Some(tls), slices) => tls.encrypt(slices),
-        (None, [slice]) => (&conn.stream).write(slice),
-        (None, slices) => (&conn.stream).write_vectored(slices),
     }
 }
 

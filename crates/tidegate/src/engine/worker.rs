@@ -38,6 +38,8 @@ pub(super) struct Worker<H: Handler> {
     pub(super) buffer: Box<[u8]>,
     /// What TLS makes of it; empty without TLS.
     pub(super) plain: Box<[u8]>,
+    /// What a TLS peer is sent, encrypted; it grows to the longest write.
+    pub(super) records: Vec<u8>,
     /// Peers whose sockets may hold more, and whose turn has passed.
     pub(super) ready: VecDeque<PeerId>,
     /// Peers to be looked after in the next flush though the endpoint does not name them.
@@ -74,7 +76,7 @@ pub(super) const LISTENER: Token = Token(usize::MAX - 2);
 
 /// One read at most; 8 KiB would cost 45 % more when messages are pipelined.
 const READ_BUFFER: usize = 64 << 10;
-/// A TLS record's plaintext at most, so that one read empties rustls.
+/// A TLS record's plaintext at most.
 const PLAIN_BUFFER: usize = 16 << 10;
 /// Events taken from the kernel at once.
 const EVENTS: usize = 1024;
@@ -111,6 +113,7 @@ impl<H: Handler> Worker<H> {
             piers: Piers::default(),
             buffer: vec![0; READ_BUFFER].into_boxed_slice(),
             plain: vec![0; plain].into_boxed_slice(),
+            records: Vec::new(),
             ready: VecDeque::new(),
             owed: Vec::new(),
             ended: Vec::new(),
