@@ -8,7 +8,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use super::contenders::{Contender, Programs, on_core};
+use super::contenders::{Contender, Programs, Speech, on_core};
 use super::load::Load;
 use super::stats::median;
 use super::{children, runs, words};
@@ -111,7 +111,7 @@ pub(crate) fn job(rest: &[&str]) -> Result<()> {
 type Round = [(f64, f64); 2];
 
 fn both(pair: &Pair, programs: &Programs, generator: &Path, seconds: f64) -> Result<Round> {
-    let server = programs.start(pair.server, 1, false)?;
+    let server = programs.start(pair.server, 1, Speech::Plain)?;
     let url = format!("ws://127.0.0.1:{}{}", server.port, pair.path);
     let theirs = sh::must(
         on_core(1, generator, 1)
@@ -126,7 +126,7 @@ fn both(pair: &Pair, programs: &Programs, generator: &Path, seconds: f64) -> Res
     )?;
     let theirs: Value = serde_json::from_str(&theirs)?;
     drop(server);
-    let server = programs.start(pair.server, 1, false)?;
+    let server = programs.start(pair.server, 1, Speech::Plain)?;
     let url = format!("ws://127.0.0.1:{}{}", server.port, pair.path);
     let load = Load {
         tidegate: &programs.tidegate,

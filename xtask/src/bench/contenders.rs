@@ -94,6 +94,16 @@ impl Contender {
     }
 }
 
+/// What a server is to speak.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Speech {
+    Plain,
+    /// permessage-deflate, where it has a choice.
+    Deflate,
+    /// Only our own program.
+    Tls,
+}
+
 /// What all of them are started from, built or installed once.
 pub(crate) struct Programs {
     pub(crate) tidegate: PathBuf,
@@ -118,12 +128,12 @@ impl Programs {
         Ok(programs)
     }
 
-    /// Starts one; with `deflate` where it has a choice.
+    /// Starts one that speaks like that.
     pub(crate) fn start(
         &self,
         contender: Contender,
         workers: u16,
-        deflate: bool,
+        speech: Speech,
     ) -> Result<Running> {
         let gone = "what the contender needs was not prepared";
         let mut command;
@@ -167,8 +177,16 @@ impl Programs {
                 command.args(["serve", contender.name()]);
             }
         }
-        if deflate && !matches!(contender, Tidegate | TidegateProtobuf) {
-            command.arg("--deflate");
+        match speech {
+            Speech::Plain => {}
+            // Ours decides by the path.
+            Speech::Deflate if matches!(contender, Tidegate | TidegateProtobuf) => {}
+            Speech::Deflate => {
+                command.arg("--deflate");
+            }
+            Speech::Tls => {
+                command.arg("--dev-cert");
+            }
         }
         Running::telling(command, contender)
     }

@@ -157,7 +157,7 @@ fn versus(run: &Value) -> String {
 fn scale(run: &Value) -> String {
     let mut text = format!("{}; {} rounds.\n", origin(run), run["rounds"]);
     for (name, points) in run["series"].as_object().into_iter().flatten() {
-        let unit = if name == "memory" {
+        let unit = if name.starts_with("memory") {
             "bytes each"
         } else {
             "CPU ns each"

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::contenders::{Contender, Programs};
+use super::contenders::{Contender, Programs, Speech};
 use super::load::{Load, Said};
 use super::stats::median;
 use super::{children, runs, words};
@@ -59,17 +59,21 @@ pub(crate) fn job(rest: &[&str]) -> Result<()> {
 }
 
 fn once(point: &Point, programs: &Programs, seconds: f64) -> Result<Said> {
-    let server = programs.start(Contender::Tidegate, point.workers, false)?;
+    let words: Vec<&str> = point.words.iter().map(String::as_str).collect();
+    let (speech, scheme) = match words.contains(&INSECURE) {
+        true => (Speech::Tls, "wss"),
+        false => (Speech::Plain, "ws"),
+    };
+    let server = programs.start(Contender::Tidegate, point.workers, speech)?;
     let load = Load {
         tidegate: &programs.tidegate,
         seconds,
         workers: point.workers,
     };
-    let words: Vec<&str> = point.words.iter().map(String::as_str).collect();
     load.run(
         &words,
         server.pid(),
-        &format!("ws://127.0.0.1:{}{}", server.port, point.path),
+        &format!("{scheme}://127.0.0.1:{}{}", server.port, point.path),
     )
 }
 
@@ -125,6 +129,14 @@ fn points() -> Vec<Point> {
     for n in [1_000, 10_000, 18_000] {
         add("memory", n, format!("idle -c {n}"), ECHO, 1);
     }
+    for n in [1_000, 10_000] {
+        let line = format!("idle -c {n} {INSECURE}");
+        add("memory TLS", n, line, ECHO, 1);
+    }
+    for size in [125, 16 << 10] {
+        let line = format!("echo -c 10 -s {size} --binary {INSECURE}");
+        add("size TLS", size, line, ECHO, 1);
+    }
     for n in [10, 1_000, 10_000, 18_000] {
         add(
             "subscribers",
@@ -177,4 +189,6 @@ fn points() -> Vec<Point> {
 const ECHO: &str = "/echo?deflate=off";
 const HUB: &str = "/connection/websocket";
 const DIALECT: &str = "--dialect centrifuge-json --channel bench:room";
+/// The certificate is the server's own, so nobody knows it: such a point speaks TLS.
+const INSECURE: &str = "--insecure";
 const MOST_FILES: usize = 19_000;

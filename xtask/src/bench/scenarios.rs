@@ -221,6 +221,14 @@ const SCENARIOS: &[Scenario] = &[
         bars: HUB_BARS,
     },
     Scenario {
+        name: "fanout/hub/16/1000/128",
+        what: "a channel with 1,000 subscribers, 128 B, 16 in flight",
+        words: &["fanout", "-c", "1000", "-s", "128", "--depth", "16"],
+        place: Place::Hub,
+        who: HUB,
+        bars: HUB_BARS,
+    },
+    Scenario {
         name: "handshake",
         what: "connections opened and closed, 32 at once",
         words: &["handshake", "-c", "32"],

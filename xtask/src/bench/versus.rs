@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
-use super::contenders::{Contender, Programs, RUST};
+use super::contenders::{Contender, Programs, RUST, Speech};
 use super::load::{Load, Said};
 use super::runs;
 use super::scenarios::{Bar, Beside, Place, Scenario};
@@ -295,8 +295,11 @@ impl Column {
         if self.faults.len() >= MOST_FAULTS {
             return Err("it failed too often to be tried again".into());
         }
-        let deflate = scenario.place == Place::Deflate;
-        let server = programs.start(self.contender, load.workers, deflate)?;
+        let speech = match scenario.place {
+            Place::Deflate => Speech::Deflate,
+            _ => Speech::Plain,
+        };
+        let server = programs.start(self.contender, load.workers, speech)?;
         let (path, more) = scenario.target(self.contender);
         let words = [scenario.words, more].concat();
         load.run(
