@@ -71,16 +71,21 @@ impl Fields {
 
     /// The values of all fields called `name`.
     pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        self.iter()
-            .filter(move |(field, _)| field.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value)
+        self.fields
+            .iter()
+            .filter(move |field| self.is_called(field.0, name))
+            .map(|field| self.octets(field.1))
     }
 
     /// The value of the first field called `name`.
     pub fn first(&self, name: &str) -> Option<&[u8]> {
-        self.iter()
-            .find(|(field, _)| field.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value)
+        let mut fields = self.fields.iter();
+        let first = fields.find(|field| self.is_called(field.0, name))?;
+        Some(self.octets(first.1))
+    }
+
+    fn is_called(&self, field: Span, name: &str) -> bool {
+        self.octets(field).eq_ignore_ascii_case(name.as_bytes())
     }
 
     /// The value, if there is exactly one field called `name`.

@@ -91,27 +91,40 @@ impl HeadScan {
                 }
                 _ if after_cr => return Err(ScanError::Control { byte: b'\r', at }),
                 b'\r' => self.scanned += 1,
-                b'\t' | b' '..=b'~' | 0x80.. => self.within_line(at, limits, max_start_line)?,
+                _ if is_text(byte) => self.within_line(bytes, limits, max_start_line)?,
                 _ => return Err(ScanError::Control { byte, at }),
             }
         }
         Ok(Progress::NeedMore)
     }
 
+    /// Passes over the text that is there, as far as the limits allow.
     fn within_line(
         &mut self,
-        at: usize,
+        bytes: &[u8],
         limits: &HeadLimits,
         max_start_line: usize,
     ) -> Result<(), ScanError> {
-        let length = at - self.line_start;
-        if self.lines == 0 && length >= max_start_line.min(limits.max_line) {
-            return Err(ScanError::StartLineTooLong);
+        let (longest, too_long) = match self.lines {
+            0 => (
+                max_start_line.min(limits.max_line),
+                ScanError::StartLineTooLong,
+            ),
+            _ => (limits.max_line, ScanError::LineTooLong),
+        };
+        let left = longest.saturating_sub(self.scanned - self.line_start);
+        if left == 0 {
+            return Err(too_long);
         }
-        if length >= limits.max_line {
-            return Err(ScanError::LineTooLong);
+        let end = self.scanned.saturating_add(left).min(limits.max_size);
+        let text = &bytes[self.scanned..end.min(bytes.len())];
+        let run = text.iter().position(|&byte| !is_text(byte));
+        let run = run.unwrap_or(text.len());
+        self.scanned += run;
+        #[cfg(test)]
+        {
+            self.looks += run - 1; // the first was looked at to come here
         }
-        self.scanned += 1;
         Ok(())
     }
 
@@ -133,6 +146,11 @@ impl HeadScan {
         let start_line = length > 0 && self.lines == 1;
         Ok(start_line.then_some(Progress::StartLine(at + 1)))
     }
+}
+
+/// What may stand in a line: all but control characters (RFC 9110 §5.5).
+fn is_text(byte: u8) -> bool {
+    matches!(byte, b'\t' | b' '..=b'~' | 0x80..)
 }
 
 #[cfg(test)]

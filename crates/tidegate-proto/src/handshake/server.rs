@@ -103,9 +103,9 @@ impl Response<'_> {
         let accept = key::accept_for(request.key());
         let accept = std::str::from_utf8(&accept).expect("base64 is ASCII");
         let mut head = HeadWriter::new(out, format_args!("HTTP/1.1 101 Switching Protocols"));
-        head.field("Upgrade", "websocket")?;
-        head.field("Connection", "Upgrade")?;
-        head.field("Sec-WebSocket-Accept", accept)?;
+        head.known("Upgrade", "websocket");
+        head.known("Connection", "Upgrade");
+        head.known("Sec-WebSocket-Accept", accept);
         if let Some(name) = self.subprotocol {
             head.field("Sec-WebSocket-Protocol", name)?;
         }

@@ -2,6 +2,7 @@
 
 use super::fields::{is_field_value, is_token};
 use std::fmt;
+use std::io::Write as _;
 
 /// A header field that may not be sent: its name is no token, or its value holds a control character
 /// (CR and LF would begin another header) or white space at an end. Fix the caller's input.
@@ -51,9 +52,11 @@ impl<'a> HeadWriter<'a> {
     /// Begins with `start_line`, which is made of checked parts.
     pub(crate) fn new(out: &'a mut Vec<u8>, start_line: fmt::Arguments<'_>) -> HeadWriter<'a> {
         let start = out.len();
-        let line = start_line.to_string();
-        debug_assert!(is_field_value(line.trim_end().as_bytes()), "{line:?}");
-        out.extend_from_slice(line.as_bytes());
+        let _ = write!(out, "{start_line}"); // a Vec takes everything
+        debug_assert!(
+            is_field_value(out[start..].trim_ascii_end()),
+            "{start_line}"
+        );
         out.extend_from_slice(b"\r\n");
         HeadWriter { out, start }
     }
@@ -61,10 +64,16 @@ impl<'a> HeadWriter<'a> {
     /// Adds a field.
     pub(crate) fn field(&mut self, name: &str, value: &str) -> Result<(), BadField> {
         check_field(name, value)?;
+        self.known(name, value);
+        Ok(())
+    }
+
+    /// Adds a field of our own making, which needs no check.
+    pub(crate) fn known(&mut self, name: &str, value: &str) {
+        debug_assert_eq!(check_field(name, value), Ok(()));
         for part in [name, ": ", value, "\r\n"] {
             self.out.extend_from_slice(part.as_bytes());
         }
-        Ok(())
     }
 
     /// Ends the head.
