@@ -1,6 +1,7 @@
 //! Messages as they are received: borrowed from the read buffer when they came whole, owned when assembled.
 
 use super::extras::MessageKind;
+use crate::frame::OpCode;
 use std::fmt;
 use std::ops::Deref;
 
@@ -141,8 +142,15 @@ impl<'a> Incoming<'a> {
         }
     }
 
+    pub(super) fn opcode(&self) -> OpCode {
+        match self {
+            Incoming::Text(_) => OpCode::Text,
+            Incoming::Binary(_) => OpCode::Binary,
+        }
+    }
+
     /// It was put together from several frames or reads, in a buffer that can be had without a copy.
-    pub(super) fn is_assembled(&self) -> bool {
+    pub(crate) fn is_assembled(&self) -> bool {
         match self {
             Incoming::Text(Text(text)) => matches!(text, TextRepr::Assembled(_)),
             Incoming::Binary(Payload(payload)) => matches!(payload, PayloadRepr::Assembled(_)),

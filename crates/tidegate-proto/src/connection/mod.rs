@@ -380,25 +380,29 @@ impl Connection {
         Some(Level::Low)
     }
 
-    /// Sends on what came, with its kind. A long message that was assembled is not copied for it: its buffer moves
-    /// into the outbox.
+    /// Sends on what came, with its kind.
     pub(crate) fn send_incoming(
+        &mut self,
+        message: &Incoming<'_>,
+        resources: &mut Resources,
+    ) -> Level {
+        self.send_message(message.opcode(), message.as_bytes(), resources)
+    }
+
+    /// The same for a message that was assembled: the buffer of a long one moves into the outbox.
+    pub(crate) fn send_assembled(
         &mut self,
         message: Incoming<'_>,
         resources: &mut Resources,
     ) -> Level {
-        let opcode = match message {
-            Incoming::Text(_) => OpCode::Text,
-            Incoming::Binary(_) => OpCode::Binary,
-        };
         let len = message.as_bytes().len();
-        if self.extras.is_some() || !message.is_assembled() || len < SHARE_FROM {
-            return self.send_message(opcode, message.as_bytes(), resources);
+        if self.extras.is_some() || len < SHARE_FROM {
+            return self.send_incoming(&message, resources);
         }
         if let Some(refused) = self.refuses(len + MAX_HEADER) {
             return refused;
         }
-        let header = FrameHeader::new(opcode, len as u64);
+        let header = FrameHeader::new(message.opcode(), len as u64);
         let payload = message.into_vec();
         sender::push_owned(self.role, &mut self.outbox, header, payload, resources);
         self.level()

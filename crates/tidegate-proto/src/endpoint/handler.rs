@@ -228,7 +228,16 @@ impl<'a, M> Outboxes<'a, M> {
     /// Queues what another peer, or the same, has sent, with its kind; of a message that came in several reads or
     /// frames and is 16 KiB or longer nothing is copied. Otherwise as [`Outboxes::send`].
     pub fn send_incoming(&mut self, peer: PeerId, message: Incoming<'_>) -> Level {
-        self.core.send(peer, |c, r| c.send_incoming(message, r))
+        if message.is_assembled() {
+            return self.send_assembled(peer, message);
+        }
+        self.core.send(peer, |c, r| c.send_incoming(&message, r))
+    }
+
+    /// Apart from the usual way, which it would make longer.
+    #[cold]
+    fn send_assembled(&mut self, peer: PeerId, message: Incoming<'_>) -> Level {
+        self.core.send(peer, |c, r| c.send_assembled(message, r))
     }
 
     /// Begins a message that is sent in parts: see [`crate::Connection::begin`]. Whole messages sent to
