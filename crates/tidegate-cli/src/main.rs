@@ -15,7 +15,6 @@ mod counts;
 mod dev_cert;
 mod error;
 mod feeds;
-mod forwarded;
 mod guard;
 mod hosts;
 mod leaving;

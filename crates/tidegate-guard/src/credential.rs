@@ -30,6 +30,8 @@ pub struct Bearer {
     pub ends: Time,
     /// `roles`, or the words of `scope`.
     pub roles: Vec<Box<str>>,
+    /// The claims that the route's rules across messages ask for, and the names in each.
+    pub claims: Vec<(String, Vec<String>)>,
 }
 
 impl Bearer {

@@ -1,6 +1,7 @@
 //! [`Door`]: everything that is judged before the 101, in one place and one order: encryption, host, path, page,
 //! subprotocol, credential, crowd. What goes through has a [`Pass`]; what does not has a status and a rule's name.
 
+use crate::behaviour::{BehaviourRules, Behaviours};
 use crate::credential::{self, BadToken, Bearer, Presented, Revocations, Tickets, Verifier};
 use crate::crowd::{Counted, Crowd, Place};
 use crate::policy::{Auth, FailMode, Policy, Route};
@@ -21,6 +22,8 @@ pub struct Shared {
     pub crowd: Arc<Crowd>,
     /// Events cannot be written now: routes that fail closed take nobody.
     pub unwritten: Arc<AtomicBool>,
+    /// What is counted across messages.
+    pub behaviours: Arc<Behaviours>,
 }
 
 /// One worker's door.
@@ -63,6 +66,7 @@ pub struct Refused {
 impl Door {
     /// A door with this policy.
     pub fn new(policy: Arc<Policy>, shared: Shared) -> Door {
+        shared.behaviours.adopt(watched(&policy));
         Door {
             policy,
             shared,
@@ -77,7 +81,13 @@ impl Door {
 
     /// Another policy holds for who comes from now on.
     pub fn set_policy(&mut self, policy: Arc<Policy>) {
+        self.shared.behaviours.adopt(watched(&policy));
         self.policy = policy;
+    }
+
+    /// What is counted across messages.
+    pub(crate) fn behaviours(&self) -> &Behaviours {
+        &self.shared.behaviours
     }
 
     /// Credentials that are believed no longer.
@@ -85,12 +95,12 @@ impl Door {
         &mut self.revocations
     }
 
-    /// Judges a request.
+    /// Judges a request that came from a socket at `remote`.
     ///
     /// # Errors
     /// [`Refused`].
-    pub fn judge(&self, request: &Request, from: IpAddr, now: Time) -> Result<Pass, Refused> {
-        if !request.secure() && !from.to_canonical().is_loopback() && !self.policy.allow_plain {
+    pub fn judge(&self, request: &Request, remote: IpAddr, now: Time) -> Result<Pass, Refused> {
+        if !request.secure() && !remote.to_canonical().is_loopback() && !self.policy.allow_plain {
             let rejection = Rejection::new(403, "a WebSocket is opened over TLS here: use wss://");
             return Err(refused(None, "plain", rejection));
         }
@@ -270,7 +280,17 @@ impl Door {
     }
 }
 
-fn refused(route: Option<&Route>, rule: &'static str, rejection: Rejection) -> Refused {
+/// The routes that watch something across messages.
+fn watched(policy: &Policy) -> impl Iterator<Item = (&str, &BehaviourRules)> {
+    let routes = policy.routes().iter();
+    routes.filter_map(|route| Some((&*route.name, &**route.behaviour.as_ref()?)))
+}
+
+pub(crate) fn refused(
+    route: Option<&Route>,
+    rule: &'static str,
+    rejection: Rejection,
+) -> Refused {
     Refused {
         rejection: Box::new(rejection),
         route: route.map(|route| route.name.clone()),
@@ -282,7 +302,7 @@ fn unauthorized(why: &str) -> Rejection {
     with(Rejection::new(401, why), "WWW-Authenticate", "Bearer")
 }
 
-fn crowded(why: &str) -> Rejection {
+pub(crate) fn crowded(why: &str) -> Rejection {
     with(Rejection::new(429, why), "Retry-After", "10")
 }
 

@@ -25,6 +25,7 @@ pub mod door;
 mod guard;
 mod inspect;
 pub mod policy;
+mod proxies;
 mod relay;
 mod upstream;
 pub mod written;
@@ -39,5 +40,6 @@ pub use inspect::rules::{BadRules, FREE_TEXT, Mode, RuleName, Rules, names as ru
 #[cfg(feature = "schema")]
 pub use inspect::schema::{BadSchema, SchemaRules, Schemas};
 pub use policy::{Policy, Route};
+pub use proxies::{Proxies, ProxyField};
 pub use relay::{Number, Relay, RelayCounts, RelayMail, RelaySettings, Witness};
 pub use upstream::{BadField, Seen, Upstream, forwarded, is_claim, is_end_to_end};

@@ -12,12 +12,12 @@
 //! assert_eq!(fault.to_string(), "2:1: unknown key message_sise; did you mean message_size?");
 //! ```
 
+mod content;
 mod credentials;
 mod fail;
 mod origins;
 mod path;
 mod resolve;
-mod rules;
 mod table;
 mod values;
 
@@ -25,15 +25,17 @@ pub use credentials::{Algorithm, Auth, Issuer, KeySources, Source};
 pub use fail::{Fail, FailMode};
 pub use origins::{Missing, OriginFault, Origins, Word};
 pub use path::{Confusing, PathRule};
-pub use rules::{Mode, Rule, Rules};
 pub use values::Network;
 
+use crate::Rules;
+use crate::behaviour::BehaviourRules;
 use crate::guard::Budget;
 use crate::inspect::rate::Rate;
+use crate::proxies::Proxies;
 use crate::written::Fault;
 use std::net::IpAddr;
 use std::num::NonZero;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tidegate_proto::{Limits, Rejection, Timeouts};
@@ -47,7 +49,7 @@ pub struct Policy {
     /// What happens to HTTP requests that ask for no WebSocket.
     pub plain_http: PlainHttp,
     /// Proxies in front of us whose `X-Forwarded-For` is believed.
-    pub trusted_proxies: Vec<Network>,
+    pub trusted_proxies: Proxies,
     /// How many connections there may be.
     pub connections: Connections,
     /// Where events are written; nowhere without it.
@@ -108,6 +110,11 @@ pub struct Route {
     pub budget: Budget,
     /// The content rules.
     pub rules: Rules,
+    /// The schemas that messages of a direction must keep to; what is not named keeps to none.
+    #[cfg(feature = "schema")]
+    pub schemas: Vec<(crate::Direction, crate::SchemaRules)>,
+    /// What is watched across messages.
+    pub behaviour: Option<Arc<BehaviourRules>>,
     /// What happens when a stage cannot do its work.
     pub fail: Fail,
 }
@@ -146,10 +153,6 @@ pub enum Compression {
 pub struct RouteLimits {
     /// What the protocol layer enforces.
     pub protocol: Limits,
-    /// Longest frame; at most a message. Beyond it 1009.
-    pub frame_size: usize,
-    /// Fragments without payload, the last one not counted, in one message; beyond it 1008. Default: 16.
-    pub empty_fragments: u32,
     /// From a message's first octet to its last; then 1008. Default: 30 s.
     pub message_deadline: Duration,
     /// Without a message in either direction; then 1001. Default: none.
@@ -207,12 +210,23 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// Reads a policy.
+    /// Reads a policy that names no schemas.
     ///
     /// # Errors
     /// The first [`Fault`].
     pub fn parse(text: &str) -> Result<Policy, Fault> {
-        resolve::policy(text)
+        Policy::parse_with(text, &|_| Err("there are no files here".to_owned()))
+    }
+
+    /// Reads a policy; `files` gives the text of a schema that it names, or says why it cannot.
+    ///
+    /// # Errors
+    /// The first [`Fault`]; of a schema, where its file is named.
+    pub fn parse_with(
+        text: &str,
+        files: &dyn Fn(&Path) -> Result<String, String>,
+    ) -> Result<Policy, Fault> {
+        resolve::policy(text, files)
     }
 
     /// All routes, the most telling first.

@@ -11,19 +11,23 @@
 //! Nothing reaches the upstream before its 101 was verified, and after a client's close verdict nothing of it
 //! does. Pings and pongs end here: each side answers for itself.
 
+mod history;
 mod judges;
 mod settings;
 
 pub use settings::RelaySettings;
 
+use crate::Mode;
 use crate::audit::{Event, What};
+use crate::behaviour::Act;
 use crate::credential::{Bearer, Revocation, Sessions};
 use crate::crowd::Place;
 use crate::door::{self, Door, Pass, Refused};
 use crate::inspect::inspector::{Direction, Finding, Verdict};
 use crate::inspect::rate::Meter;
-use crate::policy::{Mode, Route};
+use crate::policy::Route;
 use crate::upstream::{forwarded, told};
+use history::History;
 use judges::Judges;
 use settings::Ready;
 use std::collections::BTreeMap;
@@ -109,6 +113,8 @@ pub struct Relay {
     /// Whose turn it is among the upstream's addresses.
     turn: usize,
     judges: Judges,
+    /// By a client's slot, on routes that watch across messages.
+    histories: BTreeMap<u32, History>,
 }
 
 /// One end of a pair.
@@ -129,6 +135,13 @@ struct End {
     awaits: Option<Time>,
     /// The rule by which we end it.
     ended_by: Option<&'static str>,
+    /// Where the client comes from.
+    from: IpAddr,
+    /// When the client got its 101, and when this end said something last.
+    since: Time,
+    last: Time,
+    /// When it is asked next whether both are idle.
+    idle_at: Time,
     messages: Meter,
     octets: Meter,
 }
@@ -154,7 +167,14 @@ impl Relay {
             ends: Vec::new(),
             turn: 0,
             judges: Judges::default(),
+            histories: BTreeMap::new(),
         }
+    }
+
+    /// Where a request counts as coming from: its socket's address, or what a proxy of ours says.
+    pub fn origin_of(&self, peer: PeerId, request: &Request, out: &Outboxes<'_, RelayMail>) -> IpAddr {
+        let proxies = &self.settings.policy.trusted_proxies;
+        proxies.client(address(peer, out), request)
     }
 
     /// Whether the peer is one that we have called.
@@ -178,8 +198,7 @@ impl Relay {
     }
 
     fn end_mut(&mut self, peer: PeerId) -> Option<&mut End> {
-        let (holder, end) = self.ends.get_mut(peer.slot() as usize)?.as_mut()?;
-        (*holder == peer).then_some(end)
+        end_of(&mut self.ends, peer)
     }
 
     fn put(&mut self, peer: PeerId, end: End) {
@@ -265,6 +284,15 @@ impl Relay {
             return;
         };
         let (other, route, serial) = (end.other, Arc::clone(&end.route), end.serial);
+        let from = end.from;
+        (end.since, end.last) = (now, now);
+        if let Some(lifetime) = route.limits.lifetime {
+            out.timer(timer(LIFETIME, client), now + lifetime);
+        }
+        if let Some(idle) = route.limits.idle {
+            end.idle_at = now + idle;
+            out.timer(timer(IDLE, client), end.idle_at);
+        }
         if let (Some(_), Some(auth)) = (end.awaits, &route.auth) {
             let until = now + auth.first_message;
             end.awaits = Some(until);
@@ -278,7 +306,7 @@ impl Relay {
         });
         let what = What::Open {
             route: route.name.clone(),
-            remote: address(client, out),
+            remote: from,
             identity,
         };
         self.tell(out, serial, what);
@@ -365,6 +393,93 @@ impl Relay {
     fn leave(&mut self, peer: PeerId) {
         self.sessions.leave(peer);
         self.places.remove(&peer.slot());
+        self.histories.remove(&peer.slot());
+    }
+
+    /// Whether what is known from before lets a client in.
+    fn admits(&mut self, pass: &Pass, from: IpAddr, now: Time) -> Result<(), Refused> {
+        let judge = self.judges.of(&pass.route, self.door.behaviours());
+        let Some(counters) = &judge.counters else {
+            return Ok(());
+        };
+        let history = History::new(from);
+        match counters.lock().admits(&history.who(pass.bearer.as_ref()), now) {
+            true => Ok(()),
+            false => {
+                let rejection = door::crowded("too many failures before; try again later");
+                Err(door::refused(Some(&pass.route), "behaviour-failures", rejection))
+            }
+        }
+    }
+
+    /// What a message shows together with those before it; false when it goes no further.
+    fn behaves(&mut self, peer: PeerId, message: &[u8], out: &mut Out<'_>) -> bool {
+        let now = out.now();
+        let Some(end) = end_of(&mut self.ends, peer) else {
+            return false;
+        };
+        let judge = self.judges.of(&end.route, self.door.behaviours());
+        let client = if end.is_client { Some(peer) } else { end.other };
+        let (Some(counters), Some(client)) = (&judge.counters, client) else {
+            return true;
+        };
+        let Some(history) = self.histories.get_mut(&client.slot()) else {
+            return true;
+        };
+        let bearer = self.sessions.get(client);
+        let (who, conversation) = history.parts(bearer);
+        let direction = direction(end.is_client);
+        let act = counters
+            .lock()
+            .message(direction, &who, conversation, message, now);
+        match act {
+            Act::Pass => true,
+            Act::Monitor(finding) => {
+                self.tell_findings(peer, &[finding], out);
+                true
+            }
+            Act::Drop(finding) => {
+                self.tell_findings(peer, &[finding], out);
+                false
+            }
+            Act::Close(finding) => {
+                self.block(peer, &finding, out);
+                false
+            }
+        }
+    }
+
+    /// Nobody has said anything for too long; or it is looked again later.
+    fn idle(&mut self, slot: u32, out: &mut Out<'_>) {
+        let now = out.now();
+        let Some(Some((client, end))) = self.ends.get(slot as usize) else {
+            return;
+        };
+        let (client, limit) = (*client, end.route.limits.idle);
+        let (true, Some(idle)) = (end.is_client && end.idle_at <= now, limit) else {
+            return;
+        };
+        let heard = end.other.and_then(|other| self.end(other));
+        let last = heard.map_or(end.last, |other| other.last.max(end.last));
+        if last + idle <= now {
+            return self.end_by(client, "idle", out);
+        }
+        if let Some(end) = self.end_mut(client) {
+            end.idle_at = last + idle;
+            out.timer(timer(IDLE, client), end.idle_at);
+        }
+    }
+
+    /// It has lasted as long as it may.
+    fn outlived(&mut self, slot: u32, out: &mut Out<'_>) {
+        let Some(Some((client, end))) = self.ends.get(slot as usize) else {
+            return;
+        };
+        let client = *client;
+        let over = |lifetime| end.since > Time::ZERO && end.since + lifetime <= out.now();
+        if end.is_client && end.route.limits.lifetime.is_some_and(over) {
+            self.end_by(client, "lifetime", out);
+        }
     }
 
     /// The first message is the token. It goes no further, whatever it is.
@@ -394,8 +509,8 @@ impl Relay {
         };
         end.awaits = None;
         let (other, serial, route) = (end.other, end.serial, end.route.name.clone());
+        let remote = end.from;
         other.into_iter().for_each(|other| out.release(other));
-        let remote = address(peer, out);
         self.tell(
             out,
             serial,
@@ -447,6 +562,12 @@ impl Relay {
     }
 }
 
+fn end_of(ends: &mut [Option<(PeerId, End)>], peer: PeerId) -> Option<&mut End> {
+    let (holder, end) = ends.get_mut(peer.slot() as usize)?.as_mut()?;
+    (*holder == peer).then_some(end)
+}
+
+/// The address of a peer's socket.
 fn address(peer: PeerId, out: &Out<'_>) -> IpAddr {
     let remote = out.remote(peer);
     remote.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |remote| remote.ip())
@@ -460,6 +581,7 @@ fn end_code(route: &Route, rule: &str) -> CloseCode {
         .and_then(|auth| CloseCode::new(auth.end_code));
     match rule {
         "role" => CloseCode::POLICY,
+        "idle" | "lifetime" => CloseCode::GOING_AWAY,
         _ => asked.unwrap_or(CloseCode::POLICY),
     }
 }
@@ -484,7 +606,7 @@ fn spoken(route: &Route, finding: &Finding, from_client: bool) -> What {
     What::Verdict {
         route: route.name.clone(),
         rule: finding.rule.into(),
-        mode: judges::shown(finding.mode),
+        mode: finding.mode,
         from_client,
         field: (!finding.pointer.is_empty()).then(|| finding.pointer.as_str().into()),
         why: finding.why.clone(),
@@ -509,6 +631,9 @@ fn timer(kind: u64, peer: PeerId) -> TimerId {
 /// Timers: a credential ends; its time to come is over.
 const END: u64 = 3;
 const TOKEN: u64 = 4;
+/// Nothing was said for long; it has lasted long.
+const IDLE: u64 = 5;
+const LIFETIME: u64 = 6;
 
 /// What a client is told when its upstream gave no right 101.
 fn refusal(error: &DialError) -> Rejection {
@@ -559,8 +684,13 @@ impl Handler for Relay {
     type Mail = RelayMail;
 
     fn open(&mut self, peer: PeerId, request: &Request, out: &mut Out<'_>) -> Opening {
-        let from = address(peer, out);
-        let pass = match self.door.judge(request, from, out.now()) {
+        let (remote, from) = (address(peer, out), self.origin_of(peer, request, out));
+        let judged = self.door.judge(request, remote, out.now());
+        let judged = judged.and_then(|pass| {
+            self.admits(&pass, from, out.now())?;
+            Ok(pass)
+        });
+        let pass = match judged {
             Ok(pass) => pass,
             Err(refused) => return self.deny(refused, from, out),
         };
@@ -590,6 +720,10 @@ impl Handler for Relay {
             // The moment is set once there is a 101.
             awaits: pass.awaits_token.then_some(Time::ZERO),
             ended_by: None,
+            from,
+            since: Time::ZERO,
+            last: Time::ZERO,
+            idle_at: Time::ZERO,
             messages: Meter::default(),
             octets: Meter::default(),
         };
@@ -600,6 +734,9 @@ impl Handler for Relay {
             awaits: None,
             ..end.clone()
         };
+        if end.route.behaviour.is_some() {
+            self.histories.insert(peer.slot(), History::new(from));
+        }
         if let Some(bearer) = pass.bearer {
             self.sessions.enter(peer, bearer);
         }
@@ -628,12 +765,13 @@ impl Handler for Relay {
         if self.end(peer).is_some_and(|end| end.awaits.is_some()) {
             return self.first_message(peer, &message, out);
         }
-        let Some(end) = self.end_mut(peer) else {
+        let Some(end) = end_of(&mut self.ends, peer) else {
             return;
         };
         let Some(other) = end.other else {
             return;
         };
+        end.last = now;
         // What an upstream says was asked for, so only clients have a budget.
         if end.is_client {
             let budget = end.route.budget;
@@ -647,8 +785,13 @@ impl Handler for Relay {
                 return out.close(peer, CloseCode::POLICY, "more than this client's budget");
             }
         }
-        let (is_client, route) = (end.is_client, Arc::clone(&end.route));
-        let verdict = self.judges.judge(&route, direction(is_client), &message);
+        let is_client = end.is_client;
+        let judge = self.judges.of(&end.route, self.door.behaviours());
+        let verdict = judge.judge(direction(is_client), &message);
+        let watched = judge.counters.is_some() && !matches!(verdict, Verdict::Block(_));
+        if watched && !self.behaves(peer, message.as_bytes(), out) {
+            return;
+        }
         let level = match verdict {
             Verdict::Pass => out.send_incoming(other, message),
             Verdict::Monitor(findings) => {
@@ -711,6 +854,8 @@ impl Handler for Relay {
             TOKEN => late
                 .into_iter()
                 .for_each(|peer| self.end_by(peer, "token_missing", out)),
+            IDLE => self.idle(slot, out),
+            LIFETIME => self.outlived(slot, out),
             _ => {}
         }
     }

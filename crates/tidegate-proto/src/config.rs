@@ -18,9 +18,12 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Longest message we assemble, in bytes; beyond it we close with 1009, at the header that announces
-    /// it. A frame may be as long as a message. Each fragment counts 64 bytes more. Default: 1 MiB.
+    /// it. Each fragment counts 64 bytes more. Default: 1 MiB.
     /// Cost: at most this much for each connection that is mid-message.
     pub max_message_size: usize,
+    /// Longest frame, in bytes on the wire; beyond it we close with 1009, at its header. Default: none, a frame may be
+    /// as long as a message.
+    pub max_frame_size: usize,
     /// Most frames in one message; beyond it we close with 1008. Default: 1,024.
     pub max_fragments: u32,
     /// Most frames without payload in one message, the last one not counted; beyond it we close with 1008.
@@ -46,6 +49,7 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             max_message_size: 1 << 20,
+            max_frame_size: usize::MAX,
             max_fragments: 1_024,
             max_empty_fragments: u32::MAX,
             outbox: 1 << 20,

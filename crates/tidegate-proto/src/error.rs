@@ -49,7 +49,8 @@ pub enum ProtocolError {
     },
     /// A close reason is not UTF-8 (§5.5.1).
     CloseReasonNotUtf8,
-    /// The message is longer than [`crate::Limits::max_message_size`].
+    /// The message is longer than [`crate::Limits::max_message_size`], or a frame than
+    /// [`crate::Limits::max_frame_size`].
     MessageTooBig,
     /// A compressed message is no deflate stream, or stops in the middle of one (RFC 7692 §7.2.2).
     DeflateCorrupt,

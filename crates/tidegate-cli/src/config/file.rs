@@ -2,11 +2,11 @@
 //! `settings` and `config::hub`. A key that is not here is an error.
 
 use crate::cli::LogFormat;
-use crate::forwarded::ProxyField;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::path::PathBuf;
+use tidegate_guard::ProxyField;
 use tidegate_guard::written::{Secret, Size, Span};
 use tidegate_hub::{Delivery, HubConfig, HubLimits, Namespace};
 use tidegate_proto::Limits;

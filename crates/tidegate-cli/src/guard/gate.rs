@@ -3,7 +3,7 @@
 
 use crate::admission::{Admission, AdmissionLimits};
 use crate::leaving::{Leaving, Pace};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -138,9 +138,7 @@ impl Handler for Gate {
     type Mail = RelayMail;
 
     fn open(&mut self, peer: PeerId, request: &Request, out: &mut Out<'_>) -> Opening {
-        let from = out
-            .remote(peer)
-            .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |remote| remote.ip());
+        let from = self.relay.origin_of(peer, request, out);
         if let Err(crowded) = self.admission.enter(&self.limits, from, out.now()) {
             self.tally.crowded.fetch_add(1, Ordering::Relaxed);
             debug!(limit = crowded.name(), %from, "client refused");

@@ -34,6 +34,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock};
 use tidegate::engine::{Running, Server};
+use tidegate_guard::behaviour::Behaviours;
 use tidegate_guard::{RelayCounts, RelayMail, RelaySettings, Witness, door};
 use tidegate_proto::{EndpointConfig, HeadLimits, OriginPolicy};
 use tracing::{info, warn};
@@ -108,6 +109,7 @@ impl Guarding {
                 tickets: Arc::default(),
                 crowd: Arc::default(),
                 unwritten,
+                behaviours: Arc::new(Behaviours::new(key()?)),
             },
             witness: evidence.witness(),
             in_force: Arc::new(InForce::new(Arc::new(relay))),
@@ -190,6 +192,14 @@ impl Guarding {
         info!("stopped");
         Ok(())
     }
+}
+
+/// What nobody can foresee.
+fn key() -> Result<u128, Failure> {
+    let mut key = [0; 16];
+    getrandom::fill(&mut key)
+        .map_err(|error| Failure::failed(format!("the system gives no random octets: {error}")))?;
+    Ok(u128::from_ne_bytes(key))
 }
 
 fn start_workers(

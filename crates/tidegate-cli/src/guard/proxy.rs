@@ -132,8 +132,11 @@ impl Proxy {
         let target: Uri = target.parse().map_err(|_| {
             Refused::new(StatusCode::BAD_REQUEST, "the request target is malformed")
         })?;
+        let proxies = &policy.trusted_proxies;
+        let lines = request.headers().get_all(proxies.field().name());
+        let lines = lines.iter().map(HeaderValue::as_bytes);
         let seen = Seen {
-            from: self.remote.ip(),
+            from: proxies.client_by(self.remote.ip(), lines),
             secure: self.secure,
             authority: &authority,
         };

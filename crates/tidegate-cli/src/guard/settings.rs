@@ -158,32 +158,13 @@ pub(super) fn policy(file: Option<&Path>) -> Result<Arc<Policy>, Failure> {
     let shown = file.display();
     let text = std::fs::read_to_string(file)
         .map_err(|error| Failure::usage(format!("{shown}: it cannot be read: {error}")))?;
-    let policy =
-        Policy::parse(&text).map_err(|fault| Failure::usage(format!("{shown}:{fault}")))?;
-    match not_enforced(&policy) {
-        Some(what) => Err(Failure::usage(format!(
-            "{shown}: {what} is not enforced by this version, and a rule that only seems to hold is worse than \
-             none; leave it out"
-        ))),
-        None => Ok(Arc::new(policy)),
-    }
-}
-
-/// What a policy asks for that the relay does not do yet.
-fn not_enforced(policy: &Policy) -> Option<&'static str> {
-    let rows = [
-        (!policy.trusted_proxies.is_empty(), "trusted_proxies"),
-        (
-            policy.routes().iter().any(|r| {
-                r.limits.idle.is_some()
-                    || r.limits.lifetime.is_some()
-                    || r.limits.frame_size < r.limits.protocol.max_message_size
-            }),
-            "one of idle, lifetime, frame_size in [limits]",
-        ),
-    ];
-    rows.into_iter()
-        .find_map(|(asked, what)| asked.then_some(what))
+    let folder = file.parent().unwrap_or(Path::new(""));
+    let named = |name: &Path| {
+        std::fs::read_to_string(folder.join(name)).map_err(|error| error.to_string())
+    };
+    Policy::parse_with(&text, &named)
+        .map(Arc::new)
+        .map_err(|fault| Failure::usage(format!("{shown}:{fault}")))
 }
 
 fn admin(args: &GuardArgs, listen: SocketAddr) -> Option<AdminListen> {
@@ -235,30 +216,6 @@ const ADMIN_PORT: u16 = 8081;
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_is_not_enforced_is_refused_and_the_rest_is_taken() {
-        let asked = |text: &str| not_enforced(&Policy::parse(text).expect(text));
-        for good in [
-            "",
-            "[limits]\nmessage_size = \"1KiB\"\nfragments = 5\nempty_fragments = 2\n",
-            "[limits]\nmessage_deadline = \"5s\"\n",
-            "[connections]\nper_ip = 2\n",
-            "[audit]\nfile = \"a.jsonl\"\n",
-            "[limits]\nconnections = 2\n",
-            "[rates]\nmessages = { per_second = 1, burst = 1 }\n",
-            "[rules]\nmode = \"block\"\n",
-        ] {
-            assert_eq!(asked(good), None, "{good}");
-        }
-        for bad in [
-            "[limits]\nidle = \"60s\"\n",
-            "[limits]\nlifetime = \"1h\"\n",
-            "[server]\ntrusted_proxies = [\"10.0.0.0/8\"]\n",
-        ] {
-            assert!(asked(bad).is_some(), "{bad}");
-        }
-    }
 
     #[test]
     fn an_upstream_is_named_by_scheme_host_and_port() {

@@ -1,7 +1,7 @@
 //! What is written down: events with typed fields. None can hold a payload, a query or a token.
 
 use super::{field, number};
-use crate::policy::Mode;
+use crate::Mode;
 use std::borrow::Cow;
 use std::net::IpAddr;
 use tidegate_proto::Time;

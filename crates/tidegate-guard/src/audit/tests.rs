@@ -1,7 +1,7 @@
 //! A chain as it is written, and every way to break it.
 
 use super::*;
-use crate::policy::Mode;
+use crate::Mode;
 use std::net::{IpAddr, Ipv4Addr};
 
 fn at(seconds: u64) -> Time {

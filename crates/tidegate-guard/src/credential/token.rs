@@ -6,6 +6,8 @@ use crate::policy::{Auth, FailMode, Issuer};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use tidegate_proto::Time;
@@ -103,7 +105,7 @@ pub fn judge(
     if token.len() > LONGEST {
         return Err(BadToken::TooLong);
     }
-    let (header, claims) = parts(token)?;
+    let (header, claims) = parts(token, &auth.claims)?;
     let usual = header.typ.as_deref().is_none_or(|typ| {
         ["JWT", "at+jwt"]
             .iter()
@@ -137,8 +139,8 @@ pub fn judge(
     claims.bearer(auth, now)
 }
 
-/// Header and claims, which nothing vouches for yet.
-fn parts(token: &str) -> Result<(Header, Claims), BadToken> {
+/// Header and claims, which nothing vouches for yet; of others than the usual ones those that are `asked`.
+fn parts(token: &str, asked: &[Box<str>]) -> Result<(Header, Claims), BadToken> {
     let mut parts = token.split('.');
     let (Some(header), Some(claims), Some(signature), None) =
         (parts.next(), parts.next(), parts.next(), parts.next())
@@ -152,15 +154,33 @@ fn parts(token: &str) -> Result<(Header, Claims), BadToken> {
     };
     decode(signature)?;
     let header = serde_json::from_slice(&decode(header)?).map_err(|_| BadToken::Malformed)?;
-    let claims = serde_json::from_slice(&decode(claims)?).map_err(|_| BadToken::Malformed)?;
+    let octets = decode(claims)?;
+    let mut claims: Claims =
+        serde_json::from_slice(&octets).map_err(|_| BadToken::Malformed)?;
+    if !asked.is_empty() {
+        let all: BTreeMap<String, Value> =
+            serde_json::from_slice(&octets).map_err(|_| BadToken::Malformed)?;
+        let one = |name: &Box<str>| (name.to_string(), all.get(&**name).map_or(vec![], names));
+        claims.asked = asked.iter().map(one).collect();
+    }
     Ok((header, claims))
+}
+
+/// The names in a claim: texts, or a text.
+fn names(claim: &Value) -> Vec<String> {
+    let each = match claim {
+        Value::Array(each) => each.as_slice(),
+        one => std::slice::from_ref(one),
+    };
+    let texts = each.iter().filter_map(Value::as_str);
+    texts.map(str::to_owned).collect()
 }
 
 #[derive(Deserialize)]
 struct Header {
     alg: String,
     typ: Option<String>,
-    crit: Option<serde_json::Value>,
+    crit: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -175,6 +195,8 @@ struct Claims {
     sid: Option<String>,
     roles: Option<Vec<String>>,
     scope: Option<String>,
+    #[serde(skip)]
+    asked: Vec<(String, Vec<String>)>,
 }
 
 #[derive(Deserialize)]
@@ -232,6 +254,7 @@ impl Claims {
             issued: self.iat.map(|iat| iat.0),
             ends,
             roles,
+            claims: self.asked,
         })
     }
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::credential::{Revocation, RevokedBy, Unsigned};
+use crate::behaviour::Behaviours;
 use crate::policy::Issuer;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -67,6 +68,7 @@ fn door(policy: &str) -> Door {
         tickets: Arc::default(),
         crowd: Arc::default(),
         unwritten: Arc::default(),
+        behaviours: Arc::new(Behaviours::new(1)),
     };
     Door::new(Arc::new(policy), shared)
 }

@@ -6,7 +6,11 @@
 //! was used longest ago gives way: it then counts from zero. A keyed hash keeps an attacker from choosing the bucket.
 
 mod fields;
+mod shared;
 mod table;
+
+pub(crate) use shared::Counters;
+pub use shared::{Behaviours, Keyed};
 
 use super::inspector::{Direction, Finding};
 use super::rate::{Meter, Rate};
@@ -22,34 +26,34 @@ use tidegate_proto::{CloseCode, Time};
 /// What is watched. Where a list is empty nothing is.
 ///
 /// ```toml
-/// [content.behaviour]
+/// [behaviour]
 /// type_at = "/type"                   # the member that says what kind of message it is
 /// entries = 65536                     # counters kept
 ///
-/// [[content.behaviour.failures]]      # brute force
+/// [[behaviour.failures]]      # brute force
 /// request = "login"                   # messages of that kind
 /// failure = { at = "/ok", is = "false" }   # whose answer says this
 /// limit = 30                          # so many in
 /// window = "60s"
 /// block = "300s"                      # end the connection and refuse new ones for so long
 ///
-/// [[content.behaviour.members]]       # other people's rooms
+/// [[behaviour.members]]       # other people's rooms
 /// at = "/room"                        # what the message names
 /// claim = "rooms"                     # must stand in that claim of the token
 /// limit = 20                          # so many different ones that do not, in a minute, end the connection
 ///
-/// [content.behaviour.replay]
+/// [behaviour.replay]
 /// id_at = "/id"
 /// time_at = "/ts"                     # milliseconds since 1970; optional
 /// window = "300s"
 ///
-/// [[content.behaviour.rates]]         # too much of a kind
+/// [[behaviour.rates]]         # too much of a kind
 /// kind = "chat"
 /// per_second = 5
 /// burst = 10
 /// grace = 20                          # so many are dropped in a row before the connection ends
 ///
-/// [[content.behaviour.order]]
+/// [[behaviour.order]]
 /// first = "login"
 /// then = ["join", "chat"]
 /// ```
@@ -59,7 +63,7 @@ pub struct BehaviourRules {
     pub mode: Mode,
     /// A JSON pointer to what says which kind a message is. Default: `/type`.
     pub type_at: String,
-    /// Counters kept, at about 64 bytes each. Default: 65,536.
+    /// Counters kept, at about 170 bytes each. Default: 65,536, which is 11 MiB.
     pub entries: usize,
     /// Brute force.
     pub failures: Vec<Failures>,
@@ -201,6 +205,7 @@ enum Entry {
 }
 
 /// Counts what peers do.
+#[derive(Debug)]
 pub struct Behaviour<S> {
     rules: Arc<BehaviourRules>,
     hasher: S,
@@ -217,9 +222,15 @@ impl<S: BuildHasher> Behaviour<S> {
         }
     }
 
-    /// Puts other rules in force. What was counted counts on.
-    pub fn set_rules(&mut self, rules: BehaviourRules) {
-        self.rules = Arc::new(rules);
+    /// Puts other rules in force. What was counted counts on, unless the table has another size.
+    pub fn set_rules(&mut self, rules: &BehaviourRules) {
+        if *self.rules == *rules {
+            return;
+        }
+        if self.rules.entries != rules.entries {
+            self.table = Table::new(rules.entries);
+        }
+        self.rules = Arc::new(rules.clone());
     }
 
     /// Whether a new connection is taken: not while its identity or its address is blocked. An answer is 429.

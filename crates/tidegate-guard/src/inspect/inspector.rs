@@ -181,12 +181,12 @@ impl Inspector {
     /// [`Rules::budget`]; the memory that it takes is at most about five times the message's length and is kept for the
     /// next one.
     pub fn inspect(&mut self, direction: Direction, kind: Kind, message: &[u8]) -> Verdict {
-        let shared = Arc::clone(&self.shared);
-        let mut look = Look::new(&shared, &mut self.work);
+        let Inspector { shared, walk, work } = self;
+        let mut look = Look::new(shared, work);
         match direction {
-            Direction::ToServer if shared.any => look.arriving(kind, message, &mut self.walk),
+            Direction::ToServer if shared.any => look.arriving(kind, message, walk),
             Direction::ToServer => {}
-            Direction::ToClient => look.departing(message, &mut self.walk),
+            Direction::ToClient => look.departing(message, walk),
         }
         #[cfg(feature = "schema")]
         look.schema(direction, message);

@@ -1,15 +1,15 @@
 //! [`Rules`]: what the content inspection does, as plain data; a [`BadRules`] says what is wrong with it.
 
-use super::detect::{Engine, Scope};
+use super::detect::{self, Scope};
 use super::json::JsonLimits;
 use super::leak::Leak;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::str::FromStr;
 use tidegate_proto::CloseCode;
 
 /// What a rule's match leads to.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// The rule is not asked.
     Off,
@@ -22,39 +22,35 @@ pub enum Mode {
     Block,
 }
 
-impl FromStr for Mode {
-    type Err = BadRules;
-
-    fn from_str(word: &str) -> Result<Mode, BadRules> {
-        match word {
-            "off" => Ok(Mode::Off),
-            "monitor" => Ok(Mode::Monitor),
-            "mask" => Ok(Mode::Mask),
-            "block" => Ok(Mode::Block),
-            _ => Err(BadRules::UnknownMode(word.to_owned())),
+impl Mode {
+    /// Its name in the policy, in audit and in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Mode::Off => "off",
+            Mode::Monitor => "monitor",
+            Mode::Mask => "mask",
+            Mode::Block => "block",
         }
     }
 }
 
 /// What the content inspection looks for and what it does then.
 ///
-/// In a policy file these are the keys of a table `content`:
+/// In a policy file these are the keys of a table `rules`, together with the names of rules and families:
 ///
 /// ```toml
-/// [content]
+/// [rules]
 /// mode = "monitor"                    # what every rule does: off, monitor or block
 /// free_text = ["text", "message"]     # members that carry prose
 /// plain_text = "free"                 # messages that are not JSON: free or strict
 /// max_layers = 3                      # encodings inside of each other that are looked into
-/// budget = 2097152                    # octets that the automata may read for a message
+/// budget = "2MiB"                     # octets that the automata may read for a message
 /// max_depth = 32
 /// max_nodes = 10000
 /// max_key_length = 256
 /// max_keys = 1000
 /// max_number_length = 40
-///
-/// [content.rules]                     # a family's or a rule's own mode
-/// sqli = "block"
+/// sqli = "block"                      # a family's or a rule's own mode
 /// sqli-catalogue = "off"
 /// leak-card = "mask"
 /// json-required = "block"
@@ -143,6 +139,26 @@ impl Rules {
         self
     }
 
+    /// Says another mode for a rule or for a family; what was said before of the family's rules is forgotten.
+    pub(crate) fn say(&mut self, name: &str, mode: Mode) {
+        self.modes.retain(|known, _| family_of(known) != Some(name));
+        self.modes.insert(name.to_owned(), mode);
+    }
+
+    /// Whether any rule is asked at all.
+    pub fn any(&self) -> bool {
+        self.some(|mode| mode != Mode::Off)
+    }
+
+    /// Whether any rule keeps messages from passing.
+    pub fn blocks(&self) -> bool {
+        self.some(|mode| mode == Mode::Block)
+    }
+
+    fn some(&self, is: impl Fn(Mode) -> bool) -> bool {
+        is(self.mode) || self.modes.values().any(|mode| is(*mode))
+    }
+
     /// The mode of a rule.
     pub(crate) fn mode_of(&self, name: &RuleName) -> Mode {
         let own = self.modes.get(name.id);
@@ -161,11 +177,8 @@ impl Rules {
             return Err(BadRules::NothingToMask("mode".to_owned()));
         }
         for (name, mode) in &self.modes {
-            let mut known = names().filter(|known| known.id == name || known.family == name);
-            let Some(first) = known.next() else {
-                return Err(BadRules::UnknownRule(name.clone()));
-            };
-            if *mode == Mode::Mask && first.family != Leak::FAMILY {
+            let family = family_of(name).ok_or_else(|| BadRules::UnknownRule(name.clone()))?;
+            if *mode == Mode::Mask && family != Leak::FAMILY {
                 return Err(BadRules::NothingToMask(name.clone()));
             }
         }
@@ -173,13 +186,22 @@ impl Rules {
     }
 }
 
+/// The family of a rule, or of a family's own name.
+pub(crate) fn family_of(name: &str) -> Option<&'static str> {
+    let mut known = names().filter(|known| known.id == name || known.family == name);
+    known.next().map(|known| known.family)
+}
+
+/// Whether what is found by that name can be masked.
+pub(crate) fn can_mask(name: &str) -> bool {
+    family_of(name) == Some(Leak::FAMILY)
+}
+
 /// Rules that no inspection can be made from.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum BadRules {
     /// There is no rule and no family of that name; the guide's list of rules has them all.
     UnknownRule(String),
-    /// A mode is off, monitor, mask or block.
-    UnknownMode(String),
     /// Only what is found by a rule of the family `leak` can be masked; use monitor or block.
     NothingToMask(String),
 }
@@ -189,9 +211,6 @@ impl fmt::Display for BadRules {
         match self {
             BadRules::UnknownRule(name) => {
                 write!(f, "there is no content rule and no family named {name:?}")
-            }
-            BadRules::UnknownMode(word) => {
-                write!(f, "{word:?} is no mode: use off, monitor, mask or block")
             }
             BadRules::NothingToMask(name) => write!(
                 f,
@@ -220,7 +239,7 @@ pub struct RuleName {
 
 /// Every rule there is.
 pub fn names() -> impl Iterator<Item = RuleName> {
-    let detectors = Engine::get().rules().iter().map(|(family, rule)| RuleName {
+    let detectors = detect::every().map(|(family, rule)| RuleName {
         id: rule.id,
         family: family.name(),
         why: rule.why,
@@ -302,50 +321,4 @@ pub(crate) mod place {
     pub(crate) const PROTOTYPE_KEY: usize = 14;
     #[cfg(feature = "schema")]
     pub(crate) const SCHEMA: usize = 15;
-}
-
-/// What a policy says of its content rules.
-impl From<&crate::policy::Rules> for Rules {
-    fn from(policy: &crate::policy::Rules) -> Rules {
-        use crate::policy::{Mode as Said, Rule};
-        let mut rules = Rules::default();
-        for said in Rule::ALL {
-            let mode = match policy.mode(*said) {
-                Said::Off => Mode::Off,
-                Said::Monitor => Mode::Monitor,
-                Said::Block => Mode::Block,
-            };
-            let names: &[&str] = match said {
-                // A route that only watches need not ask for JSON: that is for who blocks.
-                Rule::Json if mode == Mode::Block => &["json", "json-required"],
-                Rule::Json => &["json"],
-                Rule::DuplicateKey => &["json-duplicate-key"],
-                Rule::Complexity => &["json-depth", "json-nodes", "json-keys", "json-key-length"],
-                Rule::Schema => &["schema"],
-                Rule::PrototypePollution => &["prototype"],
-                Rule::Nosql => &["nosql"],
-                Rule::Sqli => &["sqli"],
-                Rule::Xss => &["xss"],
-                Rule::Command => &["command"],
-                Rule::Traversal => &["traversal"],
-                Rule::Ssti => &["template"],
-                Rule::Xxe => &["xxe"],
-                Rule::Log4shell => &["log4shell"],
-                Rule::CardNumber => &["leak-card"],
-                Rule::SecretKey => &[
-                    "leak-private-key",
-                    "leak-aws-key",
-                    "leak-token",
-                    "leak-jwt",
-                    "leak-password",
-                ],
-                Rule::StackTrace => &["leak-trace", "leak-sql-error"],
-                Rule::Overlimit => &["overlimit"],
-            };
-            for name in names {
-                rules.modes.insert((*name).to_owned(), mode);
-            }
-        }
-        rules
-    }
 }

@@ -111,6 +111,8 @@ pub struct Auth {
     pub end_code: u16,
     /// The bearer must have one of these in `roles` (or `scope`); none asked when empty.
     pub roles: Vec<Box<str>>,
+    /// Claims that are kept of a token for rules across messages.
+    pub claims: Vec<Box<str>>,
     /// What happens to a token that cannot be judged, because its issuer's keys were never fetched.
     pub unjudged: FailMode,
 }

@@ -13,8 +13,8 @@ pub enum FailMode {
 /// The word of each stage.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Fail {
-    /// A message that could not be inspected, for example beyond the time budget. Default: closed where a
-    /// rule blocks, open otherwise.
+    /// A message that could not be inspected to its end within the budget: the mode of the rule `overlimit`, unless
+    /// that is named. Default: closed where a rule blocks, open otherwise.
     pub content: FailMode,
     /// A token whose issuer's keys were never fetched. Default: closed.
     pub credentials: FailMode,

@@ -2,32 +2,43 @@
 //! several keys make. What it returns is a policy without contradictions.
 
 use super::table::{
-    AuthTable, File, IssuerTable, LimitsTable, OriginsTable, Placed, RouteTable, RulesTable,
+    AuthTable, File, IssuerTable, LimitsTable, OriginsTable, Placed, RouteTable,
 };
 use super::values::HostText;
 use super::{
     Auth, Compression, Connections, Fail, FailMode, Issuer, KeySources, Origins, PathRule, Policy,
-    Route, RouteLimits, Rules, Source, Subprotocols, path,
+    Route, RouteLimits, Source, Subprotocols, content, path,
 };
+use crate::{Mode, Rules};
+use crate::behaviour::BehaviourRules;
 use crate::guard::Budget;
 use crate::inspect::rate::Rate;
+use crate::proxies::{Proxies, ProxyField};
 use crate::written::{self, Fault};
 use std::num::NonZero;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tidegate_proto::{Limits, Timeouts};
 use toml::Spanned;
 
+/// Gives the text of a file, or says why it cannot.
+pub(super) type Files<'a> = &'a dyn Fn(&Path) -> Result<String, String>;
+
 /// Reads a text.
-pub(super) fn policy(text: &str) -> Result<Policy, Fault> {
+pub(super) fn policy(text: &str, files: Files<'_>) -> Result<Policy, Fault> {
     let file: File = written::read(text)?;
-    let resolver = Resolver { text, file: &file };
+    let resolver = Resolver {
+        text,
+        file: &file,
+        files,
+    };
     let issuers = file.issuers.iter().map(|table| resolver.issuer(table));
     Ok(Policy {
         allow_plain: file.server.allow_plain,
         plain_http: file.server.plain_http,
-        trusted_proxies: file.server.trusted_proxies.clone(),
+        trusted_proxies: Proxies::new(file.server.trusted_proxies.clone(), ProxyField::default()),
         connections: connections(&file),
         audit: file.audit.file.clone(),
         issuers: issuers.collect::<Result<_, _>>()?,
@@ -54,6 +65,8 @@ fn connections(file: &File) -> Connections {
 struct Resolver<'a> {
     text: &'a str,
     file: &'a File,
+    #[cfg_attr(not(feature = "schema"), allow(dead_code))]
+    files: Files<'a>,
 }
 
 impl Resolver<'_> {
@@ -129,7 +142,7 @@ impl Resolver<'_> {
 
     fn route(&self, name: Box<str>, path: PathRule, own: &RouteTable) -> Result<Route, Fault> {
         let file = self.file;
-        let rules = rules(&file.rules, &own.rules);
+        let mut rules = content::rules(&file.rules, &own.rules);
         let fail = Fail {
             content: pick(&own.fail.content, &file.fail.content, by_mode(&rules)),
             credentials: pick(
@@ -139,12 +152,21 @@ impl Resolver<'_> {
             ),
             audit: pick(&own.fail.audit, &file.fail.audit, by_mode(&rules)),
         };
+        if rules.any() && !rules.modes.contains_key("overlimit") {
+            let mode = match fail.content {
+                FailMode::Closed => Mode::Block,
+                FailMode::Open => Mode::Monitor,
+            };
+            rules.say("overlimit", mode);
+        }
         let budget = Budget::default();
         let rate =
             |own: &Option<super::values::RateText>,
              all: &Option<super::values::RateText>,
              default: Rate| { own.or(*all).map_or(default, |rate| rate.0) };
         let (limits, connections) = self.limits(own)?;
+        let auth = self.auth(own, fail.credentials)?;
+        let behaviour = self.behaviour(own, auth.is_some())?;
         Ok(Route {
             name,
             path,
@@ -156,7 +178,7 @@ impl Resolver<'_> {
                 &file.compression.deflate,
                 Compression::default(),
             ),
-            auth: self.auth(own, fail.credentials)?,
+            auth,
             connections,
             limits,
             budget: Budget {
@@ -164,6 +186,14 @@ impl Resolver<'_> {
                 bytes: rate(&own.rates.bytes, &file.rates.bytes, budget.bytes),
             },
             rules,
+            #[cfg(feature = "schema")]
+            schemas: content::schema::of(
+                &file.schema,
+                &own.schema,
+                self.files,
+                &|place, what| self.fault(place, what),
+            )?,
+            behaviour,
             fail,
         })
     }
@@ -196,8 +226,23 @@ impl Resolver<'_> {
         Ok(Subprotocols { allowed, required })
     }
 
+    fn behaviour(
+        &self,
+        own: &RouteTable,
+        has_auth: bool,
+    ) -> Result<Option<Arc<BehaviourRules>>, Fault> {
+        let Some(placed) = own.behaviour.as_ref().or(self.file.behaviour.as_ref()) else {
+            return Ok(None);
+        };
+        match placed.get_ref().contradiction(has_auth) {
+            Some(what) => Err(self.fault(&placed.span(), what)),
+            None => Ok(Some(Arc::new(placed.get_ref().rules()))),
+        }
+    }
+
     /// There is a credential to ask for once there is an `[auth]`, of the policy or of the route.
     fn auth(&self, own: &RouteTable, unjudged: FailMode) -> Result<Option<Auth>, Fault> {
+        let behaviour = own.behaviour.as_ref().or(self.file.behaviour.as_ref());
         let (own, all, place) = both(&own.auth, &self.file.auth);
         if own.is_none() && all.is_none() {
             return Ok(None);
@@ -236,6 +281,7 @@ impl Resolver<'_> {
             leeway: span(&own.leeway, &all.leeway, Duration::ZERO),
             end_code: end_code.map_or(1008, |code| code.0),
             roles: roles.into_iter().map(Into::into).collect(),
+            claims: behaviour.map_or_else(Vec::new, |table| table.get_ref().claims()),
             unjudged,
         }))
     }
@@ -284,6 +330,8 @@ impl Resolver<'_> {
                 .or(all.fragments)
                 .map_or(hub.max_fragments, NonZero::get),
             max_empty_fragments: pick(&own.empty_fragments, &all.empty_fragments, 16),
+            // What does not compress is a little longer in its frame: only a limit that was asked for is one.
+            max_frame_size: if frame < message { frame } else { usize::MAX },
             outbox,
             outbox_high: hub.outbox_high.min(outbox / 2),
             outbox_low: hub.outbox_low.min(outbox / 4),
@@ -294,8 +342,6 @@ impl Resolver<'_> {
         let ping = span(&own.ping, &all.ping);
         let limits = RouteLimits {
             protocol,
-            frame_size: frame,
-            empty_fragments: pick(&own.empty_fragments, &all.empty_fragments, 16),
             message_deadline: span(&own.message_deadline, &all.message_deadline)
                 .unwrap_or(Duration::from_secs(30)),
             idle: span(&own.idle, &all.idle).filter(|span| !span.is_zero()),
@@ -396,25 +442,6 @@ fn origins(all: &OriginsTable, own: &OriginsTable) -> Origins {
         malformed: pick(&own.malformed, &all.malformed, default.malformed),
         repeated: pick(&own.repeated, &all.repeated, default.repeated),
     }
-}
-
-/// A route's word on a rule, then its word on all rules, then the policy's in the same order.
-fn rules(all: &RulesTable, own: &RulesTable) -> Rules {
-    let mut rules = Rules::default();
-    for table in [all, own] {
-        if let Some(mode) = table.mode {
-            let budget = rules.budget;
-            rules = Rules::all(mode);
-            rules.budget = budget;
-        }
-        for (rule, mode) in &table.each {
-            rules = rules.with(*rule, *mode);
-        }
-        if let Some(budget) = table.budget {
-            rules.budget = budget.0;
-        }
-    }
-    rules
 }
 
 fn shares_host(one: &Route, other: &Route) -> bool {

@@ -1,16 +1,15 @@
 //! The policy's tables and keys, as serde reads them; a key that is not here is an error. Keys of the route
 //! tables are optional: a route's own word counts, then the whole policy's, then the default.
 
+#[cfg(feature = "schema")]
+use super::content::schema::SchemaTable;
+use super::content::{BehaviourTable, RulesTable};
 use super::credentials::{Algorithm, Source};
 use super::origins::{Missing, Word};
-use super::rules::{Mode, Rule};
 use super::values::{EndCode, HostText, Network, OriginText, RateText, Token};
 use super::{Compression, FailMode, PlainHttp};
 use crate::written::{Secret, Size, Span};
-use serde::de::{Error, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
-use std::collections::BTreeMap;
-use std::fmt;
+use serde::Deserialize;
 use std::num::NonZero;
 use std::path::PathBuf;
 use toml::Spanned;
@@ -30,6 +29,9 @@ pub(super) struct File {
     pub(super) limits: Placed<LimitsTable>,
     pub(super) rates: RatesTable,
     pub(super) rules: RulesTable,
+    #[cfg(feature = "schema")]
+    pub(super) schema: SchemaTable,
+    pub(super) behaviour: Placed<BehaviourTable>,
     pub(super) fail: FailTable,
     pub(super) routes: Vec<Spanned<RouteTable>>,
 }
@@ -170,73 +172,8 @@ pub(super) struct RouteTable {
     pub(super) limits: Placed<LimitsTable>,
     pub(super) rates: RatesTable,
     pub(super) rules: RulesTable,
+    #[cfg(feature = "schema")]
+    pub(super) schema: SchemaTable,
+    pub(super) behaviour: Placed<BehaviourTable>,
     pub(super) fail: FailTable,
-}
-
-/// `[rules]`: a mode for all, the budget, and each rule's name as a key.
-#[derive(Clone, Debug, Default)]
-pub(super) struct RulesTable {
-    pub(super) mode: Option<Mode>,
-    pub(super) budget: Option<Span>,
-    pub(super) each: BTreeMap<Rule, Mode>,
-}
-
-enum RuleKey {
-    Mode,
-    Budget,
-    Rule(Rule),
-}
-
-impl<'de> Deserialize<'de> for RuleKey {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<RuleKey, D::Error> {
-        let name = String::deserialize(from)?;
-        match name.as_str() {
-            "mode" => Ok(RuleKey::Mode),
-            "budget" => Ok(RuleKey::Budget),
-            other => match Rule::ALL.iter().find(|rule| rule.name() == other) {
-                Some(rule) => Ok(RuleKey::Rule(*rule)),
-                None => {
-                    let rules = Rule::ALL.iter().map(|rule| rule.name());
-                    let known: Vec<String> = ["mode", "budget"]
-                        .into_iter()
-                        .chain(rules)
-                        .map(|name| format!("`{name}`"))
-                        .collect();
-                    // serde's own words, which `written` knows how to shorten.
-                    Err(D::Error::custom(format!(
-                        "unknown field `{other}`, expected one of {}",
-                        known.join(", ")
-                    )))
-                }
-            },
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for RulesTable {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<RulesTable, D::Error> {
-        struct Reader;
-        impl<'de> Visitor<'de> for Reader {
-            type Value = RulesTable;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a table of rules")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RulesTable, A::Error> {
-                let mut table = RulesTable::default();
-                while let Some(key) = map.next_key()? {
-                    match key {
-                        RuleKey::Mode => table.mode = Some(map.next_value()?),
-                        RuleKey::Budget => table.budget = Some(map.next_value()?),
-                        RuleKey::Rule(rule) => {
-                            table.each.insert(rule, map.next_value()?);
-                        }
-                    }
-                }
-                Ok(table)
-            }
-        }
-        from.deserialize_map(Reader)
-    }
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::written::Secret;
+use crate::{Mode, rule_names};
 
 const EXAMPLE: &str = include_str!("../../../../guard.example.toml");
 
@@ -22,6 +23,11 @@ fn fault(text: &str) -> String {
     Policy::parse(text).expect_err(text).to_string()
 }
 
+fn mode(route: &Route, rule: &str) -> Mode {
+    let name = rule_names().find(|name| name.id == rule).expect(rule);
+    route.rules.mode_of(&name)
+}
+
 #[test]
 fn the_example_shows_the_defaults() {
     assert_eq!(
@@ -37,18 +43,25 @@ fn the_example_shows_the_defaults() {
     assert_eq!(Policy::parse(&text), Ok(Policy::default()), "uncommented");
 }
 
+#[cfg(feature = "schema")]
 #[test]
 fn the_examples_in_the_example_are_a_policy() {
-    let policy = Policy::parse(&example(true)).map_err(|fault| fault.to_string());
+    let schema = |_: &Path| Ok("{ \"type\": \"object\" }".to_owned());
+    let policy = Policy::parse_with(&example(true), &schema).map_err(|fault| fault.to_string());
     let policy = policy.expect("a policy");
     assert_eq!((policy.issuers.len(), policy.routes().len()), (1, 1));
     let route = &policy.routes()[0];
     assert_eq!(
-        route.rules.mode(Rule::Sqli),
+        mode(route, "sqli-union"),
         Mode::Block,
         "the route's mode is for all rules"
     );
     assert_eq!(route.limits.protocol.max_message_size, 16 << 10);
+    assert_eq!(route.schemas.len(), 1);
+    let watched = route.behaviour.as_ref().expect("it is there");
+    assert_eq!((watched.failures.len(), watched.order.len()), (1, 1));
+    let claims = route.auth.as_ref().map(|auth| auth.claims.clone());
+    assert_eq!(claims, Some(vec!["rooms".into()]));
     assert_eq!(route.auth.as_ref().map(|auth| auth.roles.len()), Some(1));
     assert_eq!(
         route.fail.content,
@@ -70,13 +83,13 @@ fn the_defaults_protect() {
         ..Limits::hub()
     };
     assert_eq!(route.limits.protocol, limits);
-    assert_eq!(
-        (route.limits.frame_size, route.limits.empty_fragments),
-        (64 << 10, 16)
-    );
     assert_eq!(route.budget, Budget::default());
-    for rule in Rule::ALL {
-        assert_eq!(route.rules.mode(*rule), Mode::Monitor, "{rule}");
+    for rule in rule_names() {
+        let expected = match rule.only_by_name {
+            true => Mode::Off,
+            false => Mode::Monitor,
+        };
+        assert_eq!(mode(route, rule.id), expected, "{}", rule.id);
     }
     assert_eq!(route.fail.content, FailMode::Open);
     assert_eq!(route.fail.credentials, FailMode::Closed);
@@ -143,7 +156,25 @@ fn faults_have_their_place_and_say_what_to_write() {
         ("[rules]\nsqli = \"deny\"\n", "2:8: unknown variant `deny`"),
         (
             "[rules]\nbudget = -1\n",
-            "2:10: a duration must not be negative",
+            "2:10: a size must not be negative",
+        ),
+        ("[rules]\nmode = \"mask\"\n", "2:8: mode: only what a rule of the family leak"),
+        ("[rules]\nsqli = \"mask\"\n", "2:8: sqli: only what a rule of the family leak"),
+        ("[rules]\nplain_text = \"loose\"\n", "2:14: unknown variant `loose`"),
+        ("[behaviour]\nmode = \"mask\"\n", "2:8: unknown variant `mask`"),
+        ("[behaviour]\ntype_at = \"type\"\n", "2:11: \"type\" is no JSON pointer"),
+        ("[behaviour]\nentries = 0\n", "2:11: "),
+        (
+            "[behaviour]\nmembers = [{ at = \"/room\", claim = \"rooms\" }]\n",
+            "1:1: members compare a message with a claim of the token",
+        ),
+        (
+            "[behaviour]\nrates = [{ kind = \"chat\", per_second = 1 }]\n",
+            "2:10: missing field `burst`",
+        ),
+        (
+            "[behaviour]\nfailure = 1\n",
+            "2:1: unknown key failure; did you mean failures?",
         ),
         (
             "[origins]\nallow = [\"https://app.example/\"]\n",
@@ -300,12 +331,61 @@ fn faults_have_their_place_and_say_what_to_write() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+#[cfg(feature = "schema")]
+#[test]
+fn a_schema_that_cannot_be_has_its_place() {
+    let files = |name: &Path| match name.to_str() {
+        Some("good.json") => Ok("{\"type\": \"object\"}".to_owned()),
+        Some("no.json") => Ok("{\"type\": 7}".to_owned()),
+        Some("far.json") => Ok("{\"$ref\": \"https://elsewhere/\"}".to_owned()),
+        Some("half.json") => Ok("{".to_owned()),
+        _ => Err("no such file".to_owned()),
+    };
+    let rows = [
+        ("[schema.to_server]\n", "1:1: a schema needs default"),
+        ("[schema.to_serve]\n", "1:9: unknown key to_serve; did you mean to_server?"),
+        (
+            "[schema.to_server]\ntypes = { a = \"good.json\" }\n",
+            "1:1: types need discriminator",
+        ),
+        (
+            "[schema.to_server]\ndiscriminator = \"type\"\ndefault = \"good.json\"\n",
+            "2:17: \"type\" is no JSON pointer",
+        ),
+        (
+            "[schema.to_client]\ndefault = \"gone.json\"\n",
+            "2:11: gone.json cannot be read: no such file",
+        ),
+        (
+            "[schema.to_client]\ndefault = \"half.json\"\n",
+            "2:11: the default schema: it is not JSON",
+        ),
+        (
+            "[schema.to_server]\ndiscriminator = \"/t\"\ntypes = { a = \"good.json\", b = \"no.json\" }\n",
+            "3:32: the schema of \"b\": ",
+        ),
+        (
+            "[[routes]]\npath = \"/a\"\n[routes.schema.to_server]\ndefault = \"far.json\"\n",
+            "4:11: the default schema: ",
+        ),
+    ];
+    for (text, expected) in rows {
+        let said = Policy::parse_with(text, &files).expect_err(text).to_string();
+        assert!(said.starts_with(expected), "{text:?}\n said {said}\n not  {expected}");
+        assert!(!said.contains('\n'), "{said}");
+    }
+    let good = "[schema.to_server]\ndefault = \"good.json\"\n[[routes]]\npath = \"/a\"\n";
+    let policy = Policy::parse_with(good, &files).expect("a policy");
+    assert_eq!(policy.routes()[0].schemas.len(), 1, "the policy's is the route's");
+}
+
 #[test]
 fn a_route_says_only_what_differs() {
     let policy = Policy::parse(
-        "[limits]\nmessage_size = 1000\nfragments = 7\n[rules]\nmode = \"off\"\nsqli = \"block\"\nbudget = \"5ms\"\n\
+        "[limits]\nmessage_size = 1000\nframe_size = 700\nfragments = 7\n\
+         [rules]\nmode = \"off\"\nsqli = \"block\"\nxss-script = \"off\"\nbudget = \"5KiB\"\nmax_depth = 4\n\
          [origins]\nallow = [\"https://a.example\"]\nnull = \"allow\"\n\
-         [[routes]]\nname = \"own\"\npath = \"/own\"\nlimits.message_size = 500\norigins.allow = []\nrules.mode = \"monitor\"\nrules.xss = \"block\"\n\
+         [[routes]]\nname = \"own\"\npath = \"/own\"\nlimits.message_size = 500\nlimits.frame_size = 500\norigins.allow = []\nrules.mode = \"monitor\"\nrules.xss = \"block\"\n\
          [[routes]]\nname = \"plain\"\npath = \"/plain\"\n",
     )
     .expect("a policy");
@@ -314,17 +394,21 @@ fn a_route_says_only_what_differs() {
     let sizes = |route: &Route| {
         (
             route.limits.protocol.max_message_size,
-            route.limits.frame_size,
+            route.limits.protocol.max_frame_size,
             route.limits.protocol.max_fragments,
         )
     };
-    assert_eq!(sizes(own), (500, 500, 7));
-    assert_eq!(sizes(plain), (1_000, 1_000, 7));
+    assert_eq!(
+        sizes(own),
+        (500, usize::MAX, 7),
+        "as long as a message is no limit"
+    );
+    assert_eq!(sizes(plain), (1_000, 700, 7));
     let modes =
-        |route: &Route| [Rule::Sqli, Rule::Xss, Rule::Json].map(|rule| route.rules.mode(rule));
+        |route: &Route| ["sqli-union", "xss-script", "json-depth"].map(|rule| mode(route, rule));
     assert_eq!(modes(own), [Mode::Monitor, Mode::Block, Mode::Monitor]);
     assert_eq!(modes(plain), [Mode::Block, Mode::Off, Mode::Off]);
-    assert_eq!(own.rules.budget, Duration::from_millis(5));
+    assert_eq!((own.rules.budget, own.rules.json.max_depth), (5 << 10, 4));
     assert_eq!(
         (own.origins.listed.len(), plain.origins.listed.len()),
         (0, 1)

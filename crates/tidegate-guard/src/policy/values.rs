@@ -82,6 +82,15 @@ impl Network {
     }
 }
 
+impl std::fmt::Display for Network {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (std::net::Ipv6Addr::from(self.first).to_canonical(), self.bits) {
+            (IpAddr::V4(v4), bits @ 96..) => write!(f, "{v4}/{}", bits - 96),
+            (_, bits) => write!(f, "{}/{bits}", std::net::Ipv6Addr::from(self.first)),
+        }
+    }
+}
+
 /// IPv4 addresses in their IPv6 form, so that one comparison does for both.
 fn wide(address: IpAddr) -> u128 {
     match address.to_canonical() {
@@ -113,6 +122,22 @@ impl<'de> Deserialize<'de> for Token {
             true => Ok(Token(text.into())),
             false => Err(D::Error::custom(format!(
                 "{text:?} is no token: letters, digits and !#$%&'*+-.^_`|~ only"
+            ))),
+        }
+    }
+}
+
+/// A JSON pointer (RFC 6901) to a member.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Pointer(pub(super) String);
+
+impl<'de> Deserialize<'de> for Pointer {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Pointer, D::Error> {
+        let text = String::deserialize(from)?;
+        match text.starts_with('/') {
+            true => Ok(Pointer(text)),
+            false => Err(D::Error::custom(format!(
+                "{text:?} is no JSON pointer; write \"/member\" or \"/member/inner\""
             ))),
         }
     }
@@ -160,6 +185,22 @@ impl<'de> Deserialize<'de> for EndCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn networks_are_read() {
+        for (text, shown) in [
+            ("10.0.0.0/8", Some("10.0.0.0/8")),
+            ("192.0.2.1", Some("192.0.2.1/32")),
+            ("::1", Some("::1/128")),
+            ("0.0.0.0/0", Some("0.0.0.0/0")),
+            ("10.0.0.0/33", None),
+            ("10.0.0.0/x", None),
+            ("proxy.example", None),
+        ] {
+            let network = Network::parse(text).map(|network| network.to_string());
+            assert_eq!(network.as_deref(), shown, "{text}");
+        }
+    }
 
     #[test]
     fn networks_hold_their_addresses() {

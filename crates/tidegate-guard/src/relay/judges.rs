@@ -1,74 +1,81 @@
-//! The content inspections of a worker's routes, each made when its route first has a message to judge. They judge; what
-//! follows from a verdict is the relay's.
+//! What judges the messages of a worker's routes, each made when its route is first met. It judges; what follows from a
+//! verdict is the relay's.
 
+use crate::behaviour::{Behaviours, Counters};
 use crate::inspect::inspector::{Direction, Inspector, Kind, Verdict};
-use crate::inspect::rules::{Mode, Rules};
-use crate::policy::{self, Route};
+use crate::policy::Route;
 use std::sync::Arc;
 use tidegate_proto::Incoming;
 
-/// An [`Inspector`] for each route that has rules. A policy has few routes, so they are looked for one by one.
+/// A [`Judge`] for each route. A policy has few routes, so they are looked for one by one.
 #[derive(Default)]
-pub(super) struct Judges(Vec<(Arc<Route>, Inspector)>);
+pub(super) struct Judges(Vec<Judge>);
+
+/// What judges the messages of one route.
+pub(super) struct Judge {
+    route: Arc<Route>,
+    /// None when no rule is asked.
+    inspector: Option<Inspector>,
+    /// Of all workers, when something is watched across messages.
+    pub(super) counters: Option<Counters>,
+}
 
 impl Judges {
-    /// One verdict on one whole message.
-    pub(super) fn judge(
-        &mut self,
-        route: &Arc<Route>,
-        direction: Direction,
-        message: &Incoming<'_>,
-    ) -> Verdict {
-        if !route.rules.any() {
-            return Verdict::Pass;
+    pub(super) fn of(&mut self, route: &Arc<Route>, behaviours: &Behaviours) -> &mut Judge {
+        let known = self
+            .0
+            .iter()
+            .position(|judge| Arc::ptr_eq(&judge.route, route));
+        let at = known.unwrap_or_else(|| {
+            self.0.push(Judge::new(route, behaviours));
+            self.0.len() - 1
+        });
+        &mut self.0[at]
+    }
+
+    /// Another policy is in force: what no connection needs any more goes.
+    pub(super) fn forget_unused(&mut self) {
+        self.0.retain(|judge| Arc::strong_count(&judge.route) > 1);
+    }
+}
+
+impl Judge {
+    fn new(route: &Arc<Route>, behaviours: &Behaviours) -> Judge {
+        let watched = route.behaviour.as_ref();
+        Judge {
+            route: Arc::clone(route),
+            inspector: route.rules.any().then(|| inspector(route)),
+            counters: watched.and_then(|_| behaviours.of(&route.name)),
         }
+    }
+
+    /// One verdict on one whole message.
+    pub(super) fn judge(&mut self, direction: Direction, message: &Incoming<'_>) -> Verdict {
         let kind = match message {
             Incoming::Text(_) => Kind::Text,
             Incoming::Binary(_) => Kind::Binary,
         };
-        self.of(route).inspect(direction, kind, message.as_bytes())
-    }
-
-    fn of(&mut self, route: &Arc<Route>) -> &mut Inspector {
-        let known = self.0.iter().position(|(own, _)| Arc::ptr_eq(own, route));
-        let at = known.unwrap_or_else(|| {
-            let rules = Rules::from(&route.rules);
-            let inspector =
-                Inspector::new(&rules).expect("a policy's rules are rules that there are");
-            self.0.push((Arc::clone(route), inspector));
-            self.0.len() - 1
-        });
-        &mut self.0[at].1
-    }
-
-    /// Another policy is in force: inspections that no connection needs any more go.
-    pub(super) fn forget_unused(&mut self) {
-        self.0.retain(|(route, _)| Arc::strong_count(route) > 1);
-    }
-}
-
-/// A mode in the words of the policy: a message that passes masked is one that was watched.
-pub(super) fn shown(mode: Mode) -> policy::Mode {
-    match mode {
-        Mode::Off => policy::Mode::Off,
-        Mode::Monitor | Mode::Mask => policy::Mode::Monitor,
-        Mode::Block => policy::Mode::Block,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_mode_of_a_policy_makes_an_inspection() {
-        for mode in [
-            policy::Mode::Off,
-            policy::Mode::Monitor,
-            policy::Mode::Block,
-        ] {
-            let rules = Rules::from(&policy::Rules::all(mode));
-            assert!(Inspector::new(&rules).is_ok(), "{mode:?}");
+        match &mut self.inspector {
+            Some(inspector) => inspector.inspect(direction, kind, message.as_bytes()),
+            None => Verdict::Pass,
         }
     }
+}
+
+/// The inspection that a route asks for.
+fn inspector(route: &Route) -> Inspector {
+    let inspector =
+        Inspector::new(&route.rules).expect("a policy's rules are rules that there are");
+    #[cfg(feature = "schema")]
+    let inspector = inspector.with_schemas(schemas(route));
+    inspector
+}
+
+#[cfg(feature = "schema")]
+fn schemas(route: &Route) -> crate::Schemas {
+    let each = route.schemas.iter();
+    each.fold(crate::Schemas::default(), |schemas, (direction, rules)| {
+        let with = schemas.with(*direction, rules);
+        with.expect("a policy's schemas were compiled when it was read")
+    })
 }

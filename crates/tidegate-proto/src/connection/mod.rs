@@ -276,6 +276,7 @@ impl Connection {
         if !self.phase.is_open() {
             return None;
         }
+        let longest = longest.min(self.config.limits.max_frame_size);
         self.receiver.whole_frame(self.role, longest, input)
     }
 

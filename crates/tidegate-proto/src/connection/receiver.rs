@@ -346,6 +346,9 @@ impl Receiver {
             }
             _ => {}
         }
+        if header.len > rules.config.limits.max_frame_size as u64 {
+            return Err(ProtocolError::MessageTooBig);
+        }
         if self.message.is_none() && !header.rsv1 {
             let is_whole = header.fin && header.len <= input.len() as u64;
             if is_whole && header.len <= rules.whole() as u64 {

@@ -3,11 +3,12 @@
 use tidegate_proto::Time;
 
 /// Values by hash.
+#[derive(Debug)]
 pub(super) struct Table<V> {
     buckets: Vec<[Option<Slot<V>>; WAYS]>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Slot<V> {
     key: u64,
     used: Time,

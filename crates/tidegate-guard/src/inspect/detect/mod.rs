@@ -139,7 +139,8 @@ const fn rule(
 pub(crate) const ENOUGH: i8 = 5;
 
 /// Whether a text is one in which people write what they like.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Scope {
     /// Identifiers, numbers, words, paths: code has no business here.
     Strict,
@@ -223,10 +224,7 @@ impl Engine {
     }
 
     fn new() -> Engine {
-        let tables = Family::ALL.iter().map(|family| (*family, table(*family)));
-        let rules: Vec<(Family, &Rule)> = tables
-            .flat_map(|(family, table)| table.iter().map(move |rule| (family, rule)))
-            .collect();
+        let rules: Vec<(Family, &Rule)> = every().collect();
         assert!(rules.len() <= 256, "a set has 256 places");
         let mut needles: Vec<&str> = Vec::new();
         let mut by_needle: Vec<Set> = Vec::new();
@@ -344,6 +342,12 @@ fn compile(rule: &Rule) -> Regex {
         .syntax(syntax)
         .build(rule.pattern)
         .unwrap_or_else(|fault| panic!("{}: {fault}", rule.id))
+}
+
+/// All rules, by families.
+pub(crate) fn every() -> impl Iterator<Item = (Family, &'static Rule)> {
+    let tables = Family::ALL.iter().map(|family| (*family, table(*family)));
+    tables.flat_map(|(family, table)| table.iter().map(move |rule| (family, rule)))
 }
 
 fn table(family: Family) -> &'static [Rule] {

@@ -1,13 +1,14 @@
 //! Where a client comes from when a proxy stands between: the address that a proxy of ours has put into the request.
 //! A field is believed only as far as it was written by a proxy that the configuration names.
 
+use crate::policy::Network;
 use serde::Deserialize;
 use std::net::IpAddr;
 use tidegate_proto::Request;
 
 /// The proxies before us, and the field in which they say whom they speak for.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Proxies {
+pub struct Proxies {
     networks: Vec<Network>,
     field: ProxyField,
 }
@@ -15,7 +16,7 @@ pub(crate) struct Proxies {
 /// In which field a proxy says whom it speaks for. Only one is read: a client could write the other.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum ProxyField {
+pub enum ProxyField {
     /// The custom: addresses, the client's first.
     #[default]
     XForwardedFor,
@@ -25,7 +26,7 @@ pub(crate) enum ProxyField {
 
 impl ProxyField {
     /// Its name in a request.
-    pub(crate) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             ProxyField::XForwardedFor => "x-forwarded-for",
             ProxyField::Forwarded => "forwarded",
@@ -33,57 +34,19 @@ impl ProxyField {
     }
 }
 
-/// `10.0.0.0/8`, or one address.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Network {
-    address: IpAddr,
-    bits: u8,
-}
-
-impl Network {
-    /// Reads an address with or without `/bits`.
-    pub(crate) fn parse(text: &str) -> Option<Network> {
-        let (address, bits) = match text.split_once('/') {
-            Some((address, bits)) => (address, Some(bits.parse().ok()?)),
-            None => (text, None),
-        };
-        let address: IpAddr = address.parse().ok()?;
-        let all = if address.is_ipv4() { 32 } else { 128 };
-        let bits = bits.unwrap_or(all);
-        (bits <= all).then_some(Network { address, bits })
-    }
-
-    fn contains(self, ip: IpAddr) -> bool {
-        let differ = match (self.address, ip) {
-            (IpAddr::V4(one), IpAddr::V4(other)) => {
-                u128::from(u32::from(one) ^ u32::from(other)) << 96
-            }
-            (IpAddr::V6(one), IpAddr::V6(other)) => u128::from(one) ^ u128::from(other),
-            _ => return false,
-        };
-        differ.leading_zeros() >= u32::from(self.bits)
-    }
-}
-
-impl std::fmt::Display for Network {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}", self.address, self.bits)
-    }
-}
-
 impl Proxies {
     /// These, which use that field.
-    pub(crate) fn new(networks: Vec<Network>, field: ProxyField) -> Proxies {
+    pub fn new(networks: Vec<Network>, field: ProxyField) -> Proxies {
         Proxies { networks, field }
     }
 
     /// For people to read.
-    pub(crate) fn networks(&self) -> impl Iterator<Item = String> {
+    pub fn networks(&self) -> impl Iterator<Item = String> {
         self.networks.iter().map(ToString::to_string)
     }
 
     /// The field that is read.
-    pub(crate) fn field(&self) -> ProxyField {
+    pub fn field(&self) -> ProxyField {
         self.field
     }
 
@@ -91,13 +54,24 @@ impl Proxies {
     ///
     /// From the last entry to the first: each was written by the proxy behind it, and is believed as long as
     /// that one is ours. What is no address (`unknown`, `_hidden`) leaves the proxy that wrote it to answer.
-    pub(crate) fn client(&self, remote: IpAddr, request: &Request) -> IpAddr {
+    pub fn client(&self, remote: IpAddr, request: &Request) -> IpAddr {
+        let named = |name: &str| name.eq_ignore_ascii_case(self.field.name());
+        let lines = request.headers().filter(|(name, _)| named(name));
+        self.client_by(remote, lines.map(|(_, value)| value))
+    }
+
+    /// The same of the field's lines in a request that is read already.
+    pub fn client_by<'a>(
+        &self,
+        remote: IpAddr,
+        lines: impl Iterator<Item = &'a [u8]>,
+    ) -> IpAddr {
         let mut client = remote.to_canonical();
         if !self.trusts(client) {
             return client;
         }
-        for entry in self.entries(request).into_iter().rev() {
-            let Some(before) = self.address(&entry) else {
+        for entry in entries(lines).into_iter().rev() {
+            let Some(before) = self.address(entry) else {
                 break;
             };
             client = before;
@@ -112,18 +86,6 @@ impl Proxies {
         self.networks.iter().any(|network| network.contains(ip))
     }
 
-    /// The entries of all lines of the field, in order; what is no UTF-8 is an entry that says nothing.
-    fn entries(&self, request: &Request) -> Vec<String> {
-        let lines = request.headers();
-        let lines = lines.filter(|(name, _)| name.eq_ignore_ascii_case(self.field.name()));
-        lines
-            .flat_map(|(_, value)| {
-                let text = std::str::from_utf8(value).unwrap_or_default();
-                text.split(',').map(str::to_owned).collect::<Vec<_>>()
-            })
-            .collect()
-    }
-
     fn address(&self, entry: &str) -> Option<IpAddr> {
         let node = match self.field {
             ProxyField::XForwardedFor => entry.trim(),
@@ -136,6 +98,12 @@ impl Proxies {
         };
         node_address(node)
     }
+}
+
+/// The entries of all lines, in order; what is no UTF-8 is an entry that says nothing.
+fn entries<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Vec<&'a str> {
+    let texts = lines.map(|line| std::str::from_utf8(line).unwrap_or_default());
+    texts.flat_map(|text| text.split(',')).collect()
 }
 
 /// `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:80`.
@@ -259,21 +227,5 @@ mod tests {
         let request = request("X-Forwarded-For: 192.0.2.1\r\nForwarded: for=192.0.2.1\r\n");
         let remote = "127.0.0.1".parse().expect("an address");
         assert_eq!(Proxies::default().client(remote, &request), remote);
-    }
-
-    #[test]
-    fn networks_are_read() {
-        for (text, shown) in [
-            ("10.0.0.0/8", Some("10.0.0.0/8")),
-            ("192.0.2.1", Some("192.0.2.1/32")),
-            ("::1", Some("::1/128")),
-            ("0.0.0.0/0", Some("0.0.0.0/0")),
-            ("10.0.0.0/33", None),
-            ("10.0.0.0/x", None),
-            ("proxy.example", None),
-        ] {
-            let network = Network::parse(text).map(|network| network.to_string());
-            assert_eq!(network.as_deref(), shown, "{text}");
-        }
     }
 }
