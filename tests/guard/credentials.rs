@@ -21,7 +21,7 @@ fn unix() -> u64 {
         .as_secs()
 }
 
-fn claims(sub: &str, seconds: u64) -> Value {
+pub(crate) fn claims(sub: &str, seconds: u64) -> Value {
     json!({
         "iss": "https://id.example", "aud": "chat", "sub": sub, "jti": format!("jti-{sub}"),
         "sid": format!("sid-{sub}"), "iat": unix(), "nbf": unix() - 60, "exp": unix() + seconds,
@@ -29,7 +29,7 @@ fn claims(sub: &str, seconds: u64) -> Value {
     })
 }
 
-fn signed(claims: &Value) -> String {
+pub(crate) fn signed(claims: &Value) -> String {
     let key = EncodingKey::from_secret(SECRET.as_bytes());
     encode(&Header::new(Algorithm::HS256), claims, &key).expect("it signs")
 }

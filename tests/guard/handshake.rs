@@ -392,6 +392,71 @@ fn h14_who_a_client_says_it_is_does_not_reach_the_upstream() {
 }
 
 #[test]
+fn h14_a_proxy_that_the_policy_names_is_believed_and_no_other() {
+    let upstream = Upstream::echo();
+    for (trusted, told) in [("127.0.0.1", "192.0.2.7"), ("192.0.2.0/24", "127.0.0.1")] {
+        let policy = format!("[server]\ntrusted_proxies = [\"{trusted}\"]\n[connections]\nper_ip = 1\n");
+        let guard = Guard::with_policy(&upstream.url(), &policy);
+        let before = upstream.seen.now().heads.len();
+        let ask = |from: &str| Ask::new(guard.address, "/").with("X-Forwarded-For", from);
+        let _one = Client::opened(guard.address, &ask("198.51.100.1, 192.0.2.7"));
+        let seen = upstream.seen.wait("a head", |notes| notes.heads.len() > before);
+        for name in ["x-forwarded-for", "x-real-ip"] {
+            assert_eq!(field(&seen.heads[before], name), Some(told), "{trusted}");
+        }
+        // Who it is counts where connections are counted, too.
+        let same = Client::ask(guard.address, &ask("192.0.2.7")).status();
+        let other = Client::ask(guard.address, &ask("192.0.2.8")).status();
+        let believed = trusted == "127.0.0.1";
+        assert_eq!((same, other), (429, if believed { 101 } else { 429 }));
+        let page = ask("192.0.2.9").without("Upgrade");
+        assert_eq!(Client::ask(guard.address, &page).status(), 200);
+        let heads = upstream.seen.now().heads;
+        let told = if believed { "192.0.2.9" } else { "127.0.0.1" };
+        assert_eq!(field(heads.last().expect("one"), "x-forwarded-for"), Some(told));
+    }
+}
+
+#[test]
+fn h10_offers_built_to_be_costly_are_read_once() {
+    let upstream = Upstream::echo();
+    let policy = "[compression]\ndeflate = \"on\"\n[connections]\nper_ip = 10000\n\
+        handshakes = { per_second = 10000, burst = 10000 }\n";
+    let guard = Guard::with_policy(&upstream.url(), policy);
+    let long = |piece: &str| piece.repeat(7_900 / piece.len());
+    let offers = [
+        long("permessage-deflate; x=y, "),
+        long("x; a=\"\\\"\\\"\"; b, "),
+        long(" ; ;"),
+        format!("a{}b", long(" ")),
+        format!("a; b=\"{}", long("\\")),
+        long("permessage-deflate; server_max_window_bits=7, "),
+    ];
+    for offer in offers {
+        let shown = &offer[..offer.len().min(30)];
+        let mut asked = |offer: &str| {
+            let ask = Ask::new(guard.address, "/").with("Sec-WebSocket-Extensions", offer.trim());
+            let used = guard.ticks();
+            for _ in 0..100 {
+                let client = Client::ask(guard.address, &ask);
+                assert!(matches!(client.status(), 101 | 400), "{shown}: {}", client.head);
+                assert_eq!(field(&client.head, "sec-websocket-extensions"), None, "{shown}");
+            }
+            guard.ticks() - used
+        };
+        // A square would be 7,900 times 7,900 steps for each: half a second of processor time and more for a hundred.
+        let ticks = asked(&offer);
+        assert!(ticks < 100, "{shown}: {ticks}");
+    }
+    // What is longer than a line may be is not read at all.
+    let mut client = Client::connect(guard.address);
+    let long = format!("GET / HTTP/1.1\r\nSec-WebSocket-Extensions: {}", "a,".repeat(500_000));
+    client.send(long.as_bytes());
+    client.read_head();
+    assert_eq!(client.status(), 431, "{}", client.head);
+}
+
+#[test]
 fn h15_subprotocols_are_the_routes_and_the_upstream_picks_an_offered_one() {
     let upstream = Upstream::start(|mut call| {
         call.answer("Sec-WebSocket-Protocol: other\r\n");
@@ -412,4 +477,21 @@ fn h15_subprotocols_are_the_routes_and_the_upstream_picks_an_offered_one() {
     );
     let head = &upstream.seen.now().heads[0];
     assert_eq!(field(head, "sec-websocket-protocol"), Some("chat"));
+}
+
+#[test]
+fn h15_none_reaches_the_upstream_unless_a_policy_names_it() {
+    let upstream = Upstream::start(|mut call| {
+        let picked = field(&call.head, "sec-websocket-protocol").map(str::to_owned);
+        let line = picked.map(|name| format!("Sec-WebSocket-Protocol: {name}\r\n"));
+        call.answer(&line.unwrap_or_default());
+        call.echo();
+    });
+    let rows = [("", None), ("[subprotocols]\nallow = [\"*\"]\n", Some("mine"))];
+    for (policy, expected) in rows {
+        let guard = Guard::with_policy(&upstream.url(), policy);
+        let ask = Ask::new(guard.address, "/").with("Sec-WebSocket-Protocol", "mine");
+        let client = Client::opened(guard.address, &ask);
+        assert_eq!(field(&client.head, "sec-websocket-protocol"), expected);
+    }
 }

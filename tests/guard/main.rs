@@ -9,6 +9,8 @@ mod credentials;
 mod evidence;
 mod frames;
 mod handshake;
+mod keys;
+mod messages;
 mod plain;
 mod resources;
 mod running;

@@ -151,7 +151,8 @@ fn a_policy_that_is_wrong_never_starts_and_never_replaces_a_good_one() {
 #[test]
 fn the_request_that_the_upstream_sees_is_ours() {
     let upstream = Upstream::echo();
-    let guard = Guard::before(&upstream.url());
+    let policy = "[subprotocols]\nallow = [\"one\", \"two\"]\n";
+    let guard = Guard::with_policy(&upstream.url(), policy);
     let host = guard.address.to_string();
     let origin = format!("http://{host}");
     let ask = Ask::new(guard.address, "/chat/%63ats?token=1&x=%2F")

@@ -122,8 +122,10 @@ pub struct Route {
 /// Which subprotocols a route speaks.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Subprotocols {
-    /// Those that may be offered to the upstream; `None` for every one.
-    pub allowed: Option<Vec<Box<str>>>,
+    /// Whatever is offered reaches the upstream. Default: no.
+    pub any: bool,
+    /// Those that reach the upstream. Default: none; a client that offers others gets its 101 without one.
+    pub listed: Vec<Box<str>>,
     /// Whether a client that offers none of them is refused with 400.
     pub required: bool,
 }
@@ -131,9 +133,7 @@ pub struct Subprotocols {
 impl Subprotocols {
     /// Whether an offered one may reach the upstream.
     pub fn allows(&self, offered: &str) -> bool {
-        self.allowed
-            .as_ref()
-            .is_none_or(|allowed| allowed.iter().any(|name| **name == *offered))
+        self.any || self.listed.iter().any(|name| **name == *offered)
     }
 }
 

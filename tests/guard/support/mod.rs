@@ -3,6 +3,7 @@
 pub(crate) mod admin;
 pub(crate) mod client;
 pub(crate) mod guard;
+pub(crate) mod issuer;
 pub(crate) mod sha1;
 pub(crate) mod upstream;
 pub(crate) mod wire;

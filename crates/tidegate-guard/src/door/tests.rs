@@ -464,7 +464,8 @@ fn a_token_is_taken_from_where_the_policy_says_in_its_order() {
     bob["sub"] = json!("bob");
     let (alice, bob) = (token(&claims()), token(&bob));
     let all = door(&format!(
-        "{ISSUER}[auth]\nsources = [\"subprotocol\", \"cookie\", \"header\"]\ncookie = \"sid\"\n"
+        "{ISSUER}[subprotocols]\nallow = [\"*\"]\n\
+         [auth]\nsources = [\"subprotocol\", \"cookie\", \"header\"]\ncookie = \"sid\"\n"
     ));
     let (header, cookie) = (
         format!("Authorization: bearer {alice}"),

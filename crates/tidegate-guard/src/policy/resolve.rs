@@ -210,20 +210,24 @@ impl Resolver<'_> {
 
     fn subprotocols(&self, own: &RouteTable) -> Result<Subprotocols, Fault> {
         let (own, all, place) = both(&own.subprotocols, &self.file.subprotocols);
-        let allowed = own
+        let allow = own
             .and_then(|t| t.allow.as_ref())
             .or(all.and_then(|t| t.allow.as_ref()));
-        let allowed =
-            allowed.map(|names| names.iter().map(|name| name.0.clone()).collect::<Vec<_>>());
+        let names = allow.into_iter().flatten().map(|name| name.0.clone());
+        let (any, listed): (Vec<_>, Vec<_>) = names.partition(|name| **name == *"*");
         let required = own
             .and_then(|t| t.required)
             .or(all.and_then(|t| t.required));
-        let required = required.unwrap_or(false);
-        if required && allowed.as_ref().is_none_or(Vec::is_empty) {
+        let subprotocols = Subprotocols {
+            any: !any.is_empty(),
+            listed,
+            required: required.unwrap_or(false),
+        };
+        if subprotocols.required && !subprotocols.any && subprotocols.listed.is_empty() {
             let what = "required needs allow = [\"...\"], the subprotocols to choose from";
             return Err(self.fault(&place, what));
         }
-        Ok(Subprotocols { allowed, required })
+        Ok(subprotocols)
     }
 
     fn behaviour(

@@ -503,7 +503,12 @@ impl Assembly {
             longest = longest.saturating_add(longest / 8 + 1024);
         }
         if charged > longest {
-            return Err(ProtocolError::MessageTooBig);
+            // What weighs more by its pieces than by what is in them is a flood of pieces.
+            let by_fragments = charged - self.announced > self.announced;
+            return Err(match by_fragments {
+                true => ProtocolError::TooManyFragments,
+                false => ProtocolError::MessageTooBig,
+            });
         }
         self.streamed |= self.inflating.is_none() && self.announced > rules.whole() as u64;
         Ok(())

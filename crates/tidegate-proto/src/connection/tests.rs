@@ -383,11 +383,34 @@ fn sizes_and_counts_are_limited_before_memory_is_spent() {
         (fragments(4, b""), None),
         (fragments(5, b""), Some(1008)),
         (fragments(2, &[0; 500]), Some(1009)),
+        (fragments(4, &[0; 200]), Some(1009)),
     ];
     for (sent, expected) in rows {
         let mut server = Harness::new(Role::Server, limits.clone());
         server.feed(at(0), &sent);
         assert_eq!(server.close_code(), expected);
+    }
+    let many = Limits {
+        max_fragments: 1_000,
+        ..limits.clone()
+    };
+    let mut server = Harness::new(Role::Server, many);
+    server.feed(at(0), &fragments(20, b"x"));
+    assert_eq!(server.close_code(), Some(1008), "too heavy by their number");
+    let short = Limits {
+        max_frame_size: 100,
+        ..limits
+    };
+    let rows = [
+        (client_frame(0x82, &[0; 100]), None),
+        (client_frame(0x82, &[0; 101]), Some(1009)),
+        (client_frame(0x82, &[0; 101])[..8].to_vec(), Some(1009)),
+        (fragments(3, &[0; 100]), None),
+    ];
+    for (sent, expected) in rows {
+        let mut server = Harness::new(Role::Server, short.clone());
+        server.feed(at(0), &sent);
+        assert_eq!(server.close_code(), expected, "frames of 100");
     }
 }
 
