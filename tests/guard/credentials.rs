@@ -278,7 +278,8 @@ fn s5_bad_tokens_get_401_and_the_upstream_sees_nothing() {
 #[test]
 fn h2_tickets_are_good_once_and_tokens_are_neither_sent_on_nor_answered() {
     let upstream = Upstream::echo();
-    let policy = "[auth]\nsources = [\"ticket\", \"subprotocol\"]\n[[routes]]\nname = \"chat\"\nprefix = \"/\"\n";
+    let policy = "[subprotocols]\nallow = [\"chat\"]\n\
+        [auth]\nsources = [\"ticket\", \"subprotocol\"]\n[[routes]]\nname = \"chat\"\nprefix = \"/\"\n";
     let guard = guard(&upstream, policy);
     let admin = guard.admin();
     let origin = format!("http://{}", guard.address);

@@ -450,7 +450,7 @@ fn h10_offers_built_to_be_costly_are_read_once() {
     }
     // What is longer than a line may be is not read at all.
     let mut client = Client::connect(guard.address);
-    let long = format!("GET / HTTP/1.1\r\nSec-WebSocket-Extensions: {}", "a,".repeat(500_000));
+    let long = format!("GET / HTTP/1.1\r\nSec-WebSocket-Extensions: {}", "a,".repeat(7_000));
     client.send(long.as_bytes());
     client.read_head();
     assert_eq!(client.status(), 431, "{}", client.head);

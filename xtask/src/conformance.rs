@@ -24,6 +24,7 @@ use crate::steps::{Count, Steps};
 use crate::{interop, tree};
 
 /// What to run, and against what.
+#[derive(Clone)]
 struct Options {
     roles: Vec<Role>,
     /// Plain, TLS or both.
@@ -80,6 +81,22 @@ pub(crate) fn steps(steps: &mut Steps, binary: &Path, full: bool) {
             });
         }
     }
+    // Through the guard: with compression on always, the other two in the long form.
+    let through: &[Role] = match full {
+        true => &Role::GUARD,
+        false => &[Role::Guard],
+    };
+    for role in through {
+        let options = Options {
+            tls: vec![false],
+            engine: Engine::Kosoku,
+            ..options.clone()
+        };
+        let name = format!("conformance, {}", role.with(false));
+        interop::step(steps, &name, &["python"], || {
+            options.run(*role, false, Some(binary), Kept::Compare)
+        });
+    }
     // The same core below another face: the engine that every machine has is enough.
     let options = Options {
         engine: Engine::Kosoku,
@@ -93,6 +110,11 @@ pub(crate) fn steps(steps: &mut Steps, binary: &Path, full: bool) {
             });
         }
     }
+}
+
+/// Whether what is examined is our program.
+fn needs_binary(role: Role) -> bool {
+    role == Role::Server || Role::GUARD.contains(&role)
 }
 
 /// What to do with the summary of a whole run.
@@ -155,7 +177,8 @@ impl Options {
 
     /// One role, one way of transport.
     fn run(&self, role: Role, tls: bool, binary: Option<&Path>, kept: Kept) -> Result<Count> {
-        let cases = self.cases();
+        let mut cases = self.cases();
+        cases.retain(|case| role.takes(case));
         if cases.is_empty() {
             return Err("no such case".into());
         }
@@ -166,7 +189,7 @@ impl Options {
         fs::create_dir_all(&out)?;
         let built = match binary {
             Some(binary) => binary.to_owned(),
-            None if role == Role::Server && self.url.is_none() => server::build(false)?,
+            None if needs_binary(role) && self.url.is_none() => server::build(false)?,
             None => PathBuf::new(),
         };
         let run = Run {

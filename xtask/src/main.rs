@@ -15,6 +15,7 @@ mod detection;
 mod fuzz;
 mod interop;
 mod licences;
+mod matrix;
 mod server;
 mod setup;
 mod sh;
@@ -33,7 +34,7 @@ usage: cargo xtask <job>
                           parts: python chromium node npm proxies valgrind strace wstest deny rustc peers
                           nats; default: the first seven
   test [--full] [filter]  everything CI runs; with a filter only the steps whose name contains it
-  conformance [--full] [--role server|client] [--plain|--tls] [--cases core|ci|full] [--only CASE]
+  conformance [--full] [--role server|client|guard|…] [--plain|--tls] [--cases core|ci|full] [--only CASE]
               [--engine kosoku|wstest] [--shards N] [--url ws://…]
                           the Autobahn cases against `tidegate serve` and our client, judged strictly
   interop [--full]        other people's clients, Node and Python, ws and wss, 1 and 4 workers
@@ -61,6 +62,7 @@ usage: cargo xtask <job>
   fuzz [--minutes N] [--asan] [--record] [target…] | seed | minimise
                           the fuzz targets in turn; installs cargo-fuzz when it is missing
   detection [--record]    recall and false positives of the guard's content rules, beside the OWASP Core Rule Set
+  guard-matrix            upgrade probes against the guard, nginx and haproxy, written into the guide's chapter
   specs [--mutate [--again] [--minutes N]]
                           every MUST of the RFCs points to code and test, and bites
   deb [--binary FILE]     the Debian package of the program as it is shipped, or of this one, in target/deb
@@ -86,6 +88,7 @@ fn main() -> ExitCode {
         Some((&"tidy", _)) => tidy::job(),
         Some((&"fuzz", rest)) => fuzz::job(rest),
         Some((&"specs", rest)) => specs::job(rest),
+        Some((&"guard-matrix", _)) => matrix::job(),
         Some((&"cleanroom", rest)) => cleanroom::job(rest),
         Some((&("help" | "--help" | "-h"), _)) => {
             print!("{USAGE}");

@@ -7,8 +7,8 @@ use std::process::Command;
 use crate::sh::{self, Result};
 use crate::steps::{Count, Steps};
 use crate::{
-    bench, browser, builds, checks, cleanroom, conformance, crowd, deb, interop, licences, server,
-    specs, tidy, tree,
+    bench, browser, builds, checks, cleanroom, conformance, crowd, deb, interop, licences, matrix,
+    server, specs, tidy, tree,
 };
 
 /// `cargo xtask test [--full] [filter]`
@@ -70,6 +70,7 @@ fn live(steps: &mut Steps, full: bool) {
     interop::run(steps, &binary, full);
     browser::run(steps, &binary);
     crowd::steps(steps, &binary, full);
+    matrix::step(steps, &binary);
     deb::step(steps, &binary);
 }
 

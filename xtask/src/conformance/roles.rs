@@ -29,22 +29,32 @@ pub(crate) enum Role {
     Axum,
     /// The example `peer` with `connect()`, examined by a fuzzing server.
     Connect,
+    /// `tidegate guard` before `tidegate serve`, with compression on, examined by a fuzzing client.
+    Guard,
+    /// The same with compression declined, which is the guard's default.
+    Declining,
+    /// `tidegate guard` between our client and a fuzzing server, which examines the guard's other side.
+    Calling,
 }
 
 impl Role {
     pub(crate) const ALL: [Role; 2] = [Role::Server, Role::Client];
     /// Those of the async face.
     pub(crate) const ASYNC: [Role; 4] = [Role::Accept, Role::Hyper, Role::Axum, Role::Connect];
+    /// Those of the gateway.
+    pub(crate) const GUARD: [Role; 3] = [Role::Guard, Role::Declining, Role::Calling];
 
-    /// The role of this name; `async` are the four of the async face.
+    /// The role of this name; `async` are the four of the async face, `guards` the three of the gateway.
     pub(super) fn read(name: &str) -> Result<Vec<Self>> {
-        let all = Self::ALL.into_iter().chain(Self::ASYNC);
+        let all = Self::ALL.into_iter().chain(Self::ASYNC).chain(Self::GUARD);
         let named: Vec<Self> = match name {
             "async" => Self::ASYNC.to_vec(),
+            "guards" => Self::GUARD.to_vec(),
             _ => all.filter(|role| role.name() == name).collect(),
         };
         if named.is_empty() {
-            let there = "there are server, client, accept, hyper, axum, connect and async";
+            let there = "there are server, client, accept, hyper, axum, connect, guard, guard-declining, \
+                         guard-calling, async and guards";
             return Err(format!("no role {name}; {there}").into());
         }
         Ok(named)
@@ -58,12 +68,28 @@ impl Role {
             Self::Hyper => "hyper",
             Self::Axum => "axum",
             Self::Connect => "connect",
+            Self::Guard => "guard",
+            Self::Declining => "guard-declining",
+            Self::Calling => "guard-calling",
         }
     }
 
     /// The name of a run, and of its kept summary.
     pub(crate) fn with(self, tls: bool) -> String {
         format!("{}-{}", self.name(), if tls { "tls" } else { "plain" })
+    }
+
+    /// Whether a case can ask this role anything. Those of 13.2, 13.5 and 13.6 want a client that limits the server's context or
+    /// window, which the guard never asks of its upstream; and where it declines there is nothing to ask.
+    pub(super) fn takes(self, case: &str) -> bool {
+        const ASKING: [&str; 3] = ["13.2.", "13.5.", "13.6."];
+        const COMPRESSED: [&str; 2] = ["12.", "13."];
+        let none: &[&str] = match self {
+            Self::Calling => &ASKING,
+            Self::Declining => &COMPRESSED,
+            _ => &[],
+        };
+        !none.iter().any(|group| case.starts_with(group))
     }
 
     /// Deals the cases among about `shards` processes. `connect()` takes some of them with another setting than
@@ -89,6 +115,9 @@ impl Role {
             Self::Hyper => format!("the library behind hyper as the server, {scheme}"),
             Self::Axum => format!("the library behind axum as the server, {scheme}"),
             Self::Connect => format!("the library's connect() as the client, {scheme}"),
+            Self::Guard => format!("`tidegate guard` before /echo, deflate on, {scheme}"),
+            Self::Declining => format!("`tidegate guard` before /echo, deflate declined, {scheme}"),
+            Self::Calling => format!("`tidegate guard` as the client of its upstream, {scheme}"),
         }
     }
 }
@@ -115,7 +144,8 @@ impl Run {
         match role {
             Role::Server => self.server()?,
             Role::Accept | Role::Hyper | Role::Axum => self.door(role.name())?,
-            Role::Client | Role::Connect => self.client(role)?,
+            Role::Client | Role::Connect | Role::Calling => self.client(role)?,
+            Role::Guard | Role::Declining => self.guarded(role)?,
         }
         let mut verdict = Verdict::new(asked);
         for shard in 0..self.hands.len() {
@@ -143,6 +173,38 @@ impl Run {
                 server.stop()
             }
         }
+    }
+
+    /// Puts the cases to a server with the guard before it.
+    fn guarded(&self, role: Role) -> Result<()> {
+        let server = Server::start(&self.binary, &[])?;
+        let (_guard, port) = self.guard(role, server.port(), &self.out)?;
+        self.ask(&format!("ws://127.0.0.1:{port}/echo"))?;
+        server.stop()
+    }
+
+    /// A guard before a port of this machine, and its own port. Its limits are those of `/echo`; content rules watch.
+    fn guard(&self, role: Role, upstream: u16, folder: &Path) -> Result<(Child, u16)> {
+        let deflate = match role {
+            Role::Declining => "declined",
+            _ => "on",
+        };
+        let policy = folder.join("guard.toml");
+        std::fs::write(&policy, GUARD_POLICY.replace("DEFLATE", deflate))?;
+        let mut command = Command::new(&self.binary);
+        command
+            .args(["guard", "--listen", "127.0.0.1:0", "--admin", "off"])
+            .args([
+                "--log",
+                "warn",
+                "--upstream",
+                &format!("ws://127.0.0.1:{upstream}"),
+            ])
+            .arg("--policy")
+            .arg(&policy);
+        let mut guard = Child::start(command, &folder.join("guard.log"))?;
+        let port = guard.until(|child| child.said().lines().find_map(server::port_in))?;
+        Ok((guard, port))
     }
 
     fn secure_server(&self) -> Result<()> {
@@ -209,6 +271,11 @@ impl Run {
             let mut engine = Child::start(command, &folder.join("engine.log"))?;
             engine.until(|_| TcpStream::connect(("127.0.0.1", port)).ok())?;
             let mut tunnel = None;
+            if role == Role::Calling {
+                let (child, own) = self.guard(role, port, &folder)?;
+                tunnel = Some(child);
+                port = own;
+            }
             if self.tls && !self.engine.has_tls() {
                 let (child, own) = peer.tunnel("unwrap", &format!("127.0.0.1:{port}"), &folder)?;
                 tunnel = Some(child);
@@ -304,6 +371,22 @@ fn wants_alone(case: &str) -> bool {
 fn free_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
+
+/// Room for what the suite sends, and no budget that it would meet.
+const GUARD_POLICY: &str = r#"
+[limits]
+message_size = "32MiB"
+fragments = 131072
+empty_fragments = 131072
+outbox = "64MiB"
+message_deadline = "10m"
+[rates]
+messages = { per_second = 1000000, burst = 1000000 }
+bytes = { per_second = "1GiB", burst = "1GiB" }
+control = { per_second = 60000, burst = 60000 }
+[compression]
+deflate = "DEFLATE"
+"#;
 
 /// How long an engine may write at its report.
 const REPORT: Duration = Duration::from_secs(60);
