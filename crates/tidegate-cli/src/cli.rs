@@ -110,6 +110,11 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "TIDEGATE_ALLOW_PLAIN")]
     pub(crate) allow_plain: bool,
 
+    /// Put a guard before the hub's WebSockets, with this policy (TOML, as tidegate guard has it): it decides on hosts,
+    /// pages, paths and what clients may say
+    #[arg(long, value_name = "FILE", env = "TIDEGATE_GUARD")]
+    pub(crate) guard: Option<PathBuf>,
+
     /// Development mode on an address that others can reach; on loopback it is always on
     #[arg(long, env = "TIDEGATE_DEV")]
     pub(crate) dev: bool,

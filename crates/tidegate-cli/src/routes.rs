@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use tidegate::engine::Echo;
-use tidegate_guard::Guard;
+use tidegate_guard::{Guard, Witness, door};
 use tidegate_hub::{HubConfig, Shard, ShardMail};
 use tidegate_proto::{
     Accept, CloseCode, Closed, Handler, Incoming, Opening, Outboxes, PeerId, Rejection, Request,
@@ -104,7 +104,16 @@ impl Routes {
         worker: WorkerId,
         workers: usize,
         dev: bool,
+        guard: Option<(door::Shared, Witness)>,
     ) -> Routes {
+        let hub = Guard::new(Shard::new(config, worker, workers), rules.budget);
+        let hub = match (guard, &rules.guard) {
+            // JSON commands come several to a message, one a line.
+            (Some((shared, witness)), Some(policy)) => {
+                hub.with_policy(Arc::clone(policy), shared, witness, true)
+            }
+            _ => hub,
+        };
         Routes {
             peers: Vec::new(),
             open: 0,
@@ -114,7 +123,7 @@ impl Routes {
             workers: u32::try_from(workers).unwrap_or(u32::MAX),
             leaving: Leaving::default(),
             echo: Echo::default(),
-            hub: Guard::new(Shard::new(config, worker, workers), rules.budget),
+            hub,
             rules,
             observer: dev.then(Observer::new),
         }
@@ -181,13 +190,16 @@ impl Routes {
         out: &mut Out<'_>,
     ) -> Opening {
         // The root's echo is for whoever tries a WebSocket by hand: it has nothing that a foreign page could want.
+        // Before the hub the guard's policy says which hosts and pages there are, if there is one.
+        let guarded = route == Route::Hub && self.rules.guard.is_some();
         let checked = match request.path() {
-            "/" => Ok(()),
-            _ => self.check_host(request),
+            _ if guarded => Ok(()),
+            "/" => self.check_origin(request),
+            _ => self
+                .check_host(request)
+                .and_then(|()| self.check_origin(request)),
         };
-        let checked = checked
-            .and_then(|()| self.check_origin(request))
-            .and_then(|()| self.check_room(peer, request, out));
+        let checked = checked.and_then(|()| self.check_room(peer, request, out));
         if let Err(rejection) = checked {
             return Opening::Reject(rejection);
         }
@@ -366,6 +378,10 @@ impl Handler for Routes {
             (RoutesMail::Wire(_), None) => {}
             (RoutesMail::Rules(rules), _) => {
                 self.hub.set_budget(rules.budget);
+                rules
+                    .guard
+                    .iter()
+                    .for_each(|policy| self.hub.set_policy(Arc::clone(policy)));
                 self.rules = rules;
             }
         }

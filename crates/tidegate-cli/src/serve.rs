@@ -7,6 +7,7 @@ use crate::control::keyring::Keyring;
 use crate::control::reload::{InForce, Reloader, Started};
 use crate::control::{self, Channels, Control, Names, Parts, Process, Site};
 use crate::error::{Exit, Failure};
+use crate::guard::serving::Serving;
 use crate::hosts::Hosts;
 use crate::routes::{Routes, RoutesMail, Shared};
 use crate::settings::{AdminListen, Settings, name_of};
@@ -19,6 +20,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex};
 use tidegate::engine::{Running, Server};
+use tidegate_guard::{Witness, door};
 use tidegate_hub::{Hub, HubConfig};
 use tidegate_proto::{EndpointConfig, HeadLimits, OriginPolicy};
 use tracing::{info, warn};
@@ -50,7 +52,9 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         .unzip();
     let shared = Shared::new(settings.workers);
     let (door, arrivals) = control::door();
-    let running = start_workers(&settings, tls, &shared, &keyring.config(), door)?;
+    let guard = guard(&settings, args)?;
+    let parts = guard.as_ref().map(Serving::parts);
+    let running = start_workers(&settings, tls, &shared, &keyring.config(), (door, parts))?;
     let admin = bind_admin(&settings)?;
     let plane = Plane {
         args,
@@ -67,7 +71,17 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     announce(&settings, &reloader.started);
     service::ready();
     obey(&wanted, &control);
-    finish(&reloader, running, control)
+    let finished = finish(&reloader, running, control);
+    guard.into_iter().for_each(Serving::finish);
+    finished
+}
+
+/// What stands before the hub, if something was asked for.
+fn guard(settings: &Settings, args: &ServeArgs) -> Result<Option<Serving>, Failure> {
+    match (&settings.live.door.guard, &args.guard) {
+        (Some(policy), Some(file)) => Serving::start(policy, file).map(Some),
+        _ => Ok(None),
+    }
 }
 
 fn start_workers(
@@ -75,7 +89,7 @@ fn start_workers(
     tls: Option<Arc<ServerConfig>>,
     shared: &Shared,
     config: &Arc<HubConfig>,
-    door: control::Door,
+    (door, guard): (control::Door, Option<(door::Shared, Witness)>),
 ) -> Result<Running<RoutesMail>, Failure> {
     let (workers, listen, dev) = (settings.workers, settings.listen, settings.dev);
     let rules = Arc::clone(&settings.live.door);
@@ -102,6 +116,7 @@ fn start_workers(
                 worker,
                 workers,
                 dev,
+                guard.clone(),
             )
         })
         .map_err(|error| cannot_listen(listen, &error))

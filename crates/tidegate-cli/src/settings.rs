@@ -6,6 +6,7 @@ use crate::cli::{AdminAddr, LogFormat, ServeArgs, parse_admin, parse_listen};
 use crate::config::{Config, Secret};
 use crate::control::upstream::Feed;
 use crate::error::Failure;
+use crate::guard::serving;
 use crate::hosts::Hosts;
 use crate::leaving::Pace;
 use crate::{logs, tls};
@@ -16,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tidegate_guard::policy::Network;
-use tidegate_guard::{Budget, Proxies, Rate};
+use tidegate_guard::{Budget, Policy, Proxies, Rate};
 use tidegate_hub::HubConfig;
 use tidegate_proto::OriginPolicy;
 use tidegate_proto::handshake::Origin;
@@ -85,6 +86,8 @@ pub(crate) struct DoorRules {
     pub(crate) admission: AdmissionLimits,
     /// How much each client may send.
     pub(crate) budget: Budget,
+    /// What stands before the hub.
+    pub(crate) guard: Option<Arc<Policy>>,
     /// How clients leave when the server drains; of all workers together.
     pub(crate) pace: Pace,
 }
@@ -99,6 +102,7 @@ impl DoorRules {
             proxies: Proxies::default(),
             admission: AdmissionLimits::default(),
             budget: Budget::default(),
+            guard: None,
             pace: Pace {
                 window: Duration::ZERO,
                 per_second: 1_000,
@@ -189,6 +193,7 @@ impl Live {
                         .map(|rate| (rate.per_second, rate.burst)),
                 },
                 budget: budget(config)?,
+                guard: args.guard.as_deref().map(serving::read).transpose()?,
                 pace: Pace {
                     window: file.drain.window.0.min(drain / 2),
                     per_second: file.drain.per_second,

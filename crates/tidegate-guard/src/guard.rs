@@ -1,6 +1,13 @@
 //! [`Guard`]: a handler around a handler. It refuses what the policy refuses and changes nothing else.
 
+mod sentry;
+
+use crate::door;
 use crate::inspect::rate::{Meter, Rate};
+use crate::policy::Policy;
+use crate::relay::Witness;
+use sentry::Sentry;
+use std::sync::Arc;
 use tidegate_proto::handshake::client::Accepted;
 use tidegate_proto::{
     CloseCode, Closed, DialError, Handler, Incoming, Opening, Outboxes, Part, PeerId, Request,
@@ -26,10 +33,11 @@ impl Default for Budget {
     }
 }
 
-/// `H` behind a [`Budget`] for each peer.
+/// `H` behind a [`Budget`] for each peer, and behind a [`Policy`] if there is one.
 pub struct Guard<H> {
     inner: H,
     budget: Budget,
+    sentry: Option<Box<Sentry>>,
     /// By the peer's slot; taken anew when a peer opens.
     meters: Vec<Meters>,
 }
@@ -46,7 +54,31 @@ impl<H> Guard<H> {
         Guard {
             inner,
             budget,
+            sentry: None,
             meters: Vec::new(),
+        }
+    }
+
+    /// With a policy before it: its door judges who comes, its content rules what clients say, and a route's budget stands
+    /// in the place of the general one. With `lines`, each line of a text is judged as a message of its own. What `inner`
+    /// says is not judged. `shared` is the door's part that all workers share; `witness` hears of what was done.
+    #[must_use]
+    pub fn with_policy(
+        mut self,
+        policy: Arc<Policy>,
+        shared: door::Shared,
+        witness: Witness,
+        lines: bool,
+    ) -> Guard<H> {
+        let sentry = Sentry::new(policy, shared, witness, lines);
+        self.sentry = Some(Box::new(sentry));
+        self
+    }
+
+    /// Another policy holds for who comes from now on, where there is one.
+    pub fn set_policy(&mut self, policy: Arc<Policy>) {
+        if let Some(sentry) = &mut self.sentry {
+            sentry.set_policy(policy);
         }
     }
 
@@ -76,17 +108,22 @@ impl<H> Guard<H> {
         bytes: usize,
         out: &mut Outboxes<'_, M>,
     ) -> bool {
-        let (now, budget) = (out.now(), self.budget);
+        let now = out.now();
+        let of_route = self.sentry.as_ref().and_then(|sentry| sentry.budget(peer));
+        let budget = of_route.unwrap_or(self.budget);
         let meters = self.meters(peer);
-        if !meters.messages.take(budget.messages, messages, now) {
-            out.close(peer, CloseCode::POLICY, "too many messages");
-            return false;
+        let why = if !meters.messages.take(budget.messages, messages, now) {
+            "too many messages"
+        } else if !meters.bytes.take(budget.bytes, bytes as u64, now) {
+            "too many bytes"
+        } else {
+            return true;
+        };
+        if let Some(sentry) = &mut self.sentry {
+            sentry.flooded(peer, out);
         }
-        if !meters.bytes.take(budget.bytes, bytes as u64, now) {
-            out.close(peer, CloseCode::POLICY, "too many bytes");
-            return false;
-        }
-        true
+        out.close(peer, CloseCode::POLICY, why);
+        false
     }
 }
 
@@ -100,7 +137,17 @@ impl<H: Handler> Handler for Guard<H> {
         out: &mut Outboxes<'_, H::Mail>,
     ) -> Opening {
         *self.meters(peer) = Meters::default();
-        self.inner.open(peer, request, out)
+        let Some(sentry) = &mut self.sentry else {
+            return self.inner.open(peer, request, out);
+        };
+        if let Err(rejection) = sentry.open(peer, request, out) {
+            return Opening::Reject(rejection);
+        }
+        let opening = self.inner.open(peer, request, out);
+        if matches!(opening, Opening::Reject(_)) {
+            sentry.forget(peer);
+        }
+        opening
     }
 
     fn opened(&mut self, peer: PeerId, out: &mut Outboxes<'_, H::Mail>) {
@@ -108,9 +155,15 @@ impl<H: Handler> Handler for Guard<H> {
     }
 
     fn message(&mut self, peer: PeerId, message: Incoming<'_>, out: &mut Outboxes<'_, H::Mail>) {
-        if self.admits(peer, 1, message.as_bytes().len(), out) {
-            self.inner.message(peer, message, out);
+        if !self.admits(peer, 1, message.as_bytes().len(), out) {
+            return;
         }
+        if let Some(sentry) = &mut self.sentry {
+            if !sentry.admits(peer, &message, out) {
+                return;
+            }
+        }
+        self.inner.message(peer, message, out);
     }
 
     fn part(&mut self, peer: PeerId, part: Part<'_>, out: &mut Outboxes<'_, H::Mail>) {
@@ -150,6 +203,9 @@ impl<H: Handler> Handler for Guard<H> {
     }
 
     fn closed(&mut self, peer: PeerId, why: &Closed, out: &mut Outboxes<'_, H::Mail>) {
+        if let Some(sentry) = &mut self.sentry {
+            sentry.closed(peer, why, out);
+        }
         self.inner.closed(peer, why, out);
     }
 }

@@ -24,6 +24,7 @@ pub mod crowd;
 pub mod door;
 mod guard;
 mod inspect;
+mod judges;
 pub mod policy;
 mod proxies;
 mod relay;

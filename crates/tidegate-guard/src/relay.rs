@@ -12,12 +12,10 @@
 //! does. Pings and pongs end here: each side answers for itself.
 
 mod history;
-mod judges;
 mod settings;
 
 pub use settings::RelaySettings;
 
-use crate::Mode;
 use crate::audit::{Event, What};
 use crate::behaviour::Act;
 use crate::credential::{Bearer, Revocation, Sessions};
@@ -25,10 +23,10 @@ use crate::crowd::Place;
 use crate::door::{self, Door, Pass, Refused};
 use crate::inspect::inspector::{Direction, Finding, Verdict};
 use crate::inspect::rate::Meter;
+use crate::judges::Judges;
 use crate::policy::Route;
 use crate::upstream::{forwarded, told};
 use history::History;
-use judges::Judges;
 use settings::Ready;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -313,13 +311,9 @@ impl Relay {
     }
 
     fn tell(&self, out: &Out<'_>, serial: u64, what: What) {
-        let connection = match serial {
-            0 => 0,
-            serial => (u64::from(out.worker().0) << 48) | serial,
-        };
         (self.witness)(Event {
             at: out.now(),
-            connection,
+            connection: Event::number(out.worker(), serial),
             what,
         });
     }
@@ -385,7 +379,8 @@ impl Relay {
             return;
         };
         for finding in findings {
-            self.tell(out, end.serial, spoken(&end.route, finding, end.is_client));
+            let what = What::verdict(&end.route, finding, end.is_client);
+            self.tell(out, end.serial, what);
         }
     }
 
@@ -601,29 +596,6 @@ fn direction(from_client: bool) -> Direction {
     }
 }
 
-/// What the audit log is told of a finding.
-fn spoken(route: &Route, finding: &Finding, from_client: bool) -> What {
-    What::Verdict {
-        route: route.name.clone(),
-        rule: finding.rule.into(),
-        mode: finding.mode,
-        from_client,
-        field: (!finding.pointer.is_empty()).then(|| finding.pointer.as_str().into()),
-        why: finding.why.clone(),
-    }
-}
-
-fn flood(route: Box<str>) -> What {
-    What::Verdict {
-        route,
-        rule: "budget".into(),
-        mode: Mode::Block,
-        from_client: true,
-        field: None,
-        why: "more messages or octets than its budget".into(),
-    }
-}
-
 fn timer(kind: u64, peer: PeerId) -> TimerId {
     TimerId((kind << 56) | u64::from(peer.slot()))
 }
@@ -779,9 +751,9 @@ impl Handler for Relay {
                 && end.octets.take(budget.bytes, len, now);
             if !fits {
                 end.ended_by = Some("budget");
-                let (serial, route) = (end.serial, end.route.name.clone());
+                let (serial, what) = (end.serial, What::flood(&end.route));
                 self.counts.flooded.add(1);
-                self.tell(out, serial, flood(route));
+                self.tell(out, serial, what);
                 return out.close(peer, CloseCode::POLICY, "more than this client's budget");
             }
         }

@@ -10,6 +10,7 @@ mod keys;
 mod orders;
 mod plane;
 mod proxy;
+pub(crate) mod serving;
 mod settings;
 
 pub(crate) use args::{EXAMPLES, GuardArgs};

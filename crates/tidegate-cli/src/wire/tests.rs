@@ -59,6 +59,7 @@ impl World {
                 WorkerId(n),
                 2,
                 true,
+                None,
             );
             let random = Box::new(Counter(n as u8));
             Endpoint::new(

@@ -7,6 +7,7 @@ mod channels;
 mod config;
 mod exits;
 mod feed;
+mod guarded;
 mod http2;
 mod kept;
 mod keys;

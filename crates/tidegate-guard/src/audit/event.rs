@@ -1,10 +1,11 @@
 //! What is written down: events with typed fields. None can hold a payload, a query or a token.
 
 use super::{field, number};
-use crate::Mode;
+use crate::policy::Route;
+use crate::{Finding, Mode};
 use std::borrow::Cow;
 use std::net::IpAddr;
-use tidegate_proto::Time;
+use tidegate_proto::{Time, WorkerId};
 
 /// Something a guard did.
 #[derive(Clone, PartialEq, Debug)]
@@ -86,6 +87,14 @@ pub enum What {
 }
 
 impl Event {
+    /// The number of a worker's connection; 0 is for none.
+    pub(crate) fn number(worker: WorkerId, serial: u64) -> u64 {
+        match serial {
+            0 => 0,
+            serial => (u64::from(worker.0) << 48) | serial,
+        }
+    }
+
     /// Appends the event's fields to a line.
     pub(super) fn write(&self, line: &mut String, identify: impl Fn(&str) -> String) {
         field(line, "event", self.what.name());
@@ -161,6 +170,30 @@ impl Event {
 }
 
 impl What {
+    /// A content rule has found something.
+    pub(crate) fn verdict(route: &Route, finding: &Finding, from_client: bool) -> What {
+        What::Verdict {
+            route: route.name.clone(),
+            rule: finding.rule.into(),
+            mode: finding.mode,
+            from_client,
+            field: (!finding.pointer.is_empty()).then(|| finding.pointer.as_str().into()),
+            why: finding.why.clone(),
+        }
+    }
+
+    /// A client has sent more than its budget.
+    pub(crate) fn flood(route: &Route) -> What {
+        What::Verdict {
+            route: route.name.clone(),
+            rule: "budget".into(),
+            mode: Mode::Block,
+            from_client: true,
+            field: None,
+            why: "more messages or octets than its budget".into(),
+        }
+    }
+
     /// The event's name.
     pub fn name(&self) -> &'static str {
         match self {

@@ -1,5 +1,5 @@
 //! What judges the messages of a worker's routes, each made when its route is first met. It judges; what follows from a
-//! verdict is the relay's.
+//! verdict is the relay's, or the sentry's.
 
 use crate::behaviour::{Behaviours, Counters};
 use crate::inspect::inspector::{Direction, Inspector, Kind, Verdict};
@@ -9,19 +9,19 @@ use tidegate_proto::Incoming;
 
 /// A [`Judge`] for each route. A policy has few routes, so they are looked for one by one.
 #[derive(Default)]
-pub(super) struct Judges(Vec<Judge>);
+pub(crate) struct Judges(Vec<Judge>);
 
 /// What judges the messages of one route.
-pub(super) struct Judge {
+pub(crate) struct Judge {
     route: Arc<Route>,
     /// None when no rule is asked.
     inspector: Option<Inspector>,
     /// Of all workers, when something is watched across messages.
-    pub(super) counters: Option<Counters>,
+    pub(crate) counters: Option<Counters>,
 }
 
 impl Judges {
-    pub(super) fn of(&mut self, route: &Arc<Route>, behaviours: &Behaviours) -> &mut Judge {
+    pub(crate) fn of(&mut self, route: &Arc<Route>, behaviours: &Behaviours) -> &mut Judge {
         let known = self
             .0
             .iter()
@@ -34,7 +34,7 @@ impl Judges {
     }
 
     /// Another policy is in force: what no connection needs any more goes.
-    pub(super) fn forget_unused(&mut self) {
+    pub(crate) fn forget_unused(&mut self) {
         self.0.retain(|judge| Arc::strong_count(&judge.route) > 1);
     }
 }
@@ -50,7 +50,7 @@ impl Judge {
     }
 
     /// One verdict on one whole message.
-    pub(super) fn judge(&mut self, direction: Direction, message: &Incoming<'_>) -> Verdict {
+    pub(crate) fn judge(&mut self, direction: Direction, message: &Incoming<'_>) -> Verdict {
         let kind = match message {
             Incoming::Text(_) => Kind::Text,
             Incoming::Binary(_) => Kind::Binary,
