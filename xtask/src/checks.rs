@@ -73,6 +73,15 @@ pub(crate) fn giant() -> Result<Count> {
     Ok(count)
 }
 
+/// A million messages, wrapped in every way, through the guard in memory.
+pub(crate) fn wrappings() -> Result<Count> {
+    let mut command = cargo();
+    command
+        .args(["test", "--quiet", "--package", "tidegate-guard", "--test", "wrappings"])
+        .args(["--", "--ignored", "f12_a_million_wrappings"]);
+    Ok(Count::read(&sh::show(command.current_dir(tree::root()))?))
+}
+
 pub(crate) fn deny() -> Result<Count> {
     program(
         Command::new(setup::ensure("deny")?).args(["--all-features", "check"]),

@@ -38,6 +38,7 @@ pub(crate) fn job(words: &[&str]) -> Result<()> {
             server::build(true).map(|_| Count::one(true))
         });
         steps.run("8 GiB each way", checks::giant);
+        steps.run("a million wrappings", checks::wrappings);
         steps.run("1,000 schedules in the simulator", || {
             let mut schedules = Command::new(tree::cargo());
             schedules.args(["run", "--quiet", "-p", "tidegate-sim", "--", "1000"]);
