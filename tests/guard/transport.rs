@@ -1,4 +1,4 @@
-//! T1, H16: upstreams behind TLS are verified; other machines need TLS.
+//! T1, T2, H16: upstreams behind TLS are verified, clients too where it is asked; other machines need TLS.
 
 use crate::support::client::{Ask, Client};
 use crate::support::guard::{Guard, Scratch};
@@ -7,7 +7,9 @@ use crate::support::wire::{TEXT, masked, read_frame};
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
-use tidegate::rustls::{ServerConnection, StreamOwned};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tidegate::rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConnection, StreamOwned};
 
 /// One right handshake and one echo over TLS, for each caller; its address and its certificate.
 fn behind_tls() -> (SocketAddr, String) {
@@ -64,6 +66,60 @@ fn t1_an_upstream_is_verified_and_a_self_signed_one_is_a_502() {
     let distrusting = Guard::start(&url, None, &["--upstream-ca", strange.path()]);
     let ask = Ask::new(distrusting.address, "/");
     assert_eq!(Client::ask(distrusting.address, &ask).status(), 502);
+}
+
+/// The status of a right request over TLS, with this certificate and key to show.
+fn ask_with(guard: &Guard, roots: &str, own: Option<&(String, String)>) -> Option<u16> {
+    let mut store = RootCertStore::empty();
+    let root = CertificateDer::from_pem_slice(roots.as_bytes()).expect("PEM");
+    store.add(root).expect("a root");
+    let builder = ClientConfig::builder_with_provider(tidegate::tls::provider())
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(store);
+    let config = match own {
+        None => builder.with_no_client_auth(),
+        Some((certificate, key)) => {
+            let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).expect("PEM")];
+            let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("PEM");
+            builder.with_client_auth_cert(chain, key).expect("a pair")
+        }
+    };
+    let name = ServerName::try_from("localhost").expect("a name");
+    let session = ClientConnection::new(Arc::new(config), name).expect("a session");
+    let socket = Client::connect(guard.address).stream;
+    let mut stream = StreamOwned::new(session, socket);
+    stream.write_all(&Ask::new(guard.address, "/").octets()).ok()?;
+    let mut head = Vec::new();
+    let mut octet = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        match stream.read(&mut octet) {
+            Ok(1) => head.push(octet[0]),
+            _ => return None,
+        }
+    }
+    let head = String::from_utf8(head).ok()?;
+    head.split(' ').nth(1)?.parse().ok()
+}
+
+#[test]
+fn t2_who_shows_no_certificate_that_is_vouched_for_gets_no_connection() {
+    let pair = || {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]);
+        let made = made.expect("a certificate");
+        (made.cert.pem(), made.signing_key.serialize_pem())
+    };
+    let (own, known, stranger) = (pair(), pair(), pair());
+    let [certificate, key, roots] = [("own.pem", &own.0), ("own.key", &own.1), ("known.pem", &known.0)]
+        .map(|(name, text)| Scratch::new(name, text));
+    let upstream = Upstream::echo();
+    let flags = ["--tls-cert", certificate.path(), "--tls-key", key.path()];
+    let flags = [&flags[..], &["--tls-client-ca", roots.path()]].concat();
+    let guard = Guard::start(&upstream.url(), None, &flags);
+    assert_eq!(ask_with(&guard, &own.0, None), None);
+    assert_eq!(ask_with(&guard, &own.0, Some(&stranger)), None);
+    assert_eq!(ask_with(&guard, &own.0, Some(&known)), Some(101));
+    assert_eq!(upstream.seen.now().connections, 1);
 }
 
 /// This machine's own address on its network; nothing is sent to find it.

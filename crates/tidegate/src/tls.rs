@@ -1,8 +1,10 @@
 //! TLS settings of a server from PEM files, and what a client's share with them; never touches the process-wide default of rustls.
 
 use crate::error::TlsError;
-use rustls::ServerConfig;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::pem::{Error as PemError, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use std::path::Path;
@@ -15,13 +17,45 @@ use std::sync::Arc;
 /// # Errors
 /// [`TlsError`] names the file and what is wrong with it.
 pub fn server_config(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsError> {
-    let read = |file: &Path| {
-        std::fs::read(file).map_err(|source| TlsError::Unreadable {
-            file: file.into(),
-            source,
-        })
+    build(certificate, &read(certificate)?, key, &read(key)?, None)
+}
+
+/// As [`server_config`], and who connects must show a certificate for which one of these roots (PEM) vouches: without one
+/// there is no connection.
+///
+/// # Errors
+/// As [`server_config`], of the file of roots too.
+pub fn server_config_for_clients(
+    certificate: &Path,
+    key: &Path,
+    client_roots: &Path,
+) -> Result<Arc<ServerConfig>, TlsError> {
+    let pem = read(client_roots)?;
+    let mut roots = RootCertStore::empty();
+    let bad = |detail: String| TlsError::BadCertificate {
+        file: client_roots.into(),
+        detail,
     };
-    build(certificate, &read(certificate)?, key, &read(key)?)
+    for root in parse_chain(client_roots, &pem)? {
+        roots.add(root).map_err(|error| bad(error.to_string()))?;
+    }
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
+        .build()
+        .map_err(|error| bad(error.to_string()))?;
+    build(
+        certificate,
+        &read(certificate)?,
+        key,
+        &read(key)?,
+        Some(verifier),
+    )
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, TlsError> {
+    std::fs::read(file).map_err(|source| TlsError::Unreadable {
+        file: file.into(),
+        source,
+    })
 }
 
 /// As [`server_config`], from PEM text that is already in memory, say a certificate made at start.
@@ -32,7 +66,8 @@ pub fn server_config_from_pem(
     certificate: &[u8],
     key: &[u8],
 ) -> Result<Arc<ServerConfig>, TlsError> {
-    build(Path::new("certificate"), certificate, Path::new("key"), key)
+    let names = (Path::new("certificate"), Path::new("key"));
+    build(names.0, certificate, names.1, key, None)
 }
 
 /// The same settings with HTTP/2 offered before HTTP/1.1 (ALPN), for a server that takes WebSockets over both.
@@ -52,6 +87,7 @@ fn build(
     certificate_pem: &[u8],
     key: &Path,
     key_pem: &[u8],
+    clients: Option<Arc<dyn ClientCertVerifier>>,
 ) -> Result<Arc<ServerConfig>, TlsError> {
     let chain = parse_chain(certificate, certificate_pem)?;
     let private = parse_key(key, key_pem)?;
@@ -62,10 +98,14 @@ fn build(
             detail: error.to_string(),
         });
     }
-    let mut config = ServerConfig::builder_with_provider(provider)
+    let builder = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(TlsError::Setup)?
-        .with_no_client_auth()
+        .map_err(TlsError::Setup)?;
+    let builder = match clients {
+        None => builder.with_no_client_auth(),
+        Some(verifier) => builder.with_client_cert_verifier(verifier),
+    };
+    let mut config = builder
         .with_single_cert(chain, private)
         .map_err(|error| blame(error, certificate, key))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];

@@ -67,6 +67,11 @@ pub(crate) struct GuardArgs {
     #[arg(requires = "tls_cert")]
     pub(super) tls_key: Option<PathBuf>,
 
+    /// Let only clients in that show a certificate for which one of these roots vouches (PEM)
+    #[arg(long, value_name = "FILE", env = "TIDEGATE_GUARD_TLS_CLIENT_CA")]
+    #[arg(requires = "tls_cert")]
+    pub(super) tls_client_ca: Option<PathBuf>,
+
     /// Trust these root certificates of a wss:// upstream instead of the system's (PEM)
     #[arg(long, value_name = "FILE", env = "TIDEGATE_GUARD_UPSTREAM_CA")]
     pub(super) upstream_ca: Option<PathBuf>,

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tidegate::Tls;
-use tidegate::tls::server_config;
+use tidegate::tls::{server_config, server_config_for_clients};
 use tidegate_guard::{Policy, Upstream};
 
 /// Checked settings of `tidegate guard`.
@@ -188,7 +188,11 @@ fn tls(args: &GuardArgs) -> Result<Option<Arc<ServerConfig>>, Failure> {
     let (Some(cert), Some(key)) = (&args.tls_cert, &args.tls_key) else {
         return Ok(None);
     };
-    server_config(cert, key)
+    let config = match &args.tls_client_ca {
+        None => server_config(cert, key),
+        Some(roots) => server_config_for_clients(cert, key, roots),
+    };
+    config
         .map(Some)
         .map_err(|error| Failure::failed(error.to_string()))
 }
