@@ -1,4 +1,4 @@
-//! The demo page and the admin page, compiled into the binary (a debug build reads it from the source tree, so that edits show
+//! The demo page, the admin page and the guard's, compiled into the binary (a debug build reads it from the source tree, so that edits show
 //! at once). It never reads anything outside their folders.
 
 use rust_embed::RustEmbed;
@@ -14,6 +14,12 @@ struct Demo;
 #[exclude = "*.md"]
 #[exclude = "*test*"]
 struct AdminPage;
+
+#[derive(RustEmbed)]
+#[folder = "../../web/guard"]
+#[exclude = "*.md"]
+#[exclude = "*test*"]
+struct GuardPage;
 
 /// One file of the page.
 pub(crate) struct Asset {
@@ -33,6 +39,15 @@ pub(crate) fn find(path: &str) -> Option<Asset> {
 /// The same of the admin page.
 pub(crate) fn find_admin(path: &str) -> Option<Asset> {
     asset::<AdminPage>(path)
+}
+
+/// The same of the guard's page, which looks like the admin page and draws as it does.
+pub(crate) fn find_guard(path: &str) -> Option<Asset> {
+    let shared = ["/style.css", "/theme.js", "/icon.svg", "/dom.js", "/plots.js"];
+    match shared.contains(&path) {
+        true => asset::<AdminPage>(path),
+        false => asset::<GuardPage>(path),
+    }
 }
 
 fn asset<F: RustEmbed>(path: &str) -> Option<Asset> {

@@ -20,7 +20,7 @@ pub(crate) mod upstream;
 
 pub(crate) use channels::Channels;
 pub(crate) use process::Process;
-pub(crate) use site::{Names, Site};
+pub(crate) use site::{Names, Site, page};
 
 use admin::{Admin, Bound, Monitor};
 use reload::Reloader;

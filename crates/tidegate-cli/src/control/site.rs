@@ -121,7 +121,7 @@ impl Site {
 }
 
 /// A file of a page.
-pub(super) fn page(asset: assets::Asset, request: &HeaderMap) -> Answer {
+pub(crate) fn page(asset: assets::Asset, request: &HeaderMap) -> Answer {
     let bytes = match asset.bytes {
         Cow::Borrowed(bytes) => Bytes::from_static(bytes),
         Cow::Owned(bytes) => bytes.into(),

@@ -1,16 +1,19 @@
-//! The guard's admin listener: health, metrics, version, and who answers the orders. It changes nothing itself.
+//! The guard's admin listener: health, metrics, version, its page, and who answers the orders. It changes nothing itself.
 
 use super::evidence::Evidence;
 use super::gate::{END_NAMES, Tally};
 use super::orders::Orders;
+use crate::assets;
 use crate::control::Process;
 use crate::control::admin::metrics::{Labels, MEDIA_TYPE, Out, Rows, scrape};
 use crate::control::admin::{Access, ServerState, no_store, version};
 use crate::control::answer::{self, Answer, Answers};
+use crate::control::page;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
+use serde_json::{Value, json};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -55,13 +58,52 @@ impl Answers for Admin {
                 no_store(answer::new(StatusCode::OK, text.into(), MEDIA_TYPE))
             }
             (true, "/version") => version(),
-            (false, "/healthz" | "/readyz" | "/metrics" | "/version") => answer::not_allowed(),
-            _ => answer::line(StatusCode::NOT_FOUND, "nothing here"),
+            (true, "/overview") => no_store(answer::json(self.overview().to_string())),
+            (true, path) => match assets::find_guard(path) {
+                Some(asset) => page(asset, request.headers()),
+                None => answer::line(StatusCode::NOT_FOUND, "nothing here"),
+            },
+            (false, _) => answer::not_allowed(),
         }
     }
 }
 
 impl Admin {
+    /// What the page shows.
+    fn overview(&self) -> Value {
+        let get = |n: &AtomicU64| n.load(Ordering::Relaxed);
+        let tally = &self.tally;
+        let (opened, closed) = (get(&tally.opened), get(&tally.closed));
+        let relays = |c: &RelayCounts| {
+            [&c.denied, &c.away, &c.refused, &c.wrong]
+                .iter()
+                .map(|n| n.get())
+                .sum::<u64>()
+        };
+        let refused = self.relays.iter().map(|counts| relays(counts)).sum::<u64>();
+        let verdicts = self.evidence.verdicts().into_iter();
+        let verdicts = verdicts.map(|((route, rule, verdict), count)| {
+            json!({ "route": route, "rule": rule, "verdict": verdict, "count": count })
+        });
+        let recent = self.evidence.recent().into_iter();
+        let events = recent.map(|(at, (route, rule, verdict))| {
+            json!({ "at": at.unix_millis(), "route": route, "rule": rule, "verdict": verdict })
+        });
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "draining": self.state.is_draining(),
+            "connections": opened.saturating_sub(closed),
+            "opened": opened,
+            "refused": refused + get(&tally.crowded),
+            "messages": {
+                "to_server": self.sum(|c| &c.up[0]),
+                "to_client": self.sum(|c| &c.down[0]),
+            },
+            "verdicts": verdicts.collect::<Vec<_>>(),
+            "events": events.collect::<Vec<_>>(),
+        })
+    }
+
     fn sum(&self, pick: impl Fn(&RelayCounts) -> &Number) -> u64 {
         self.relays.iter().map(|counts| pick(counts).get()).sum()
     }

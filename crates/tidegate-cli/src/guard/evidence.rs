@@ -2,7 +2,7 @@
 //! verdicts. Workers never wait for it: what does not fit is counted, and the count stands in the file.
 
 use crate::error::Failure;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
@@ -17,12 +17,14 @@ use tidegate_proto::Time;
 use tracing::{error, info};
 
 /// Route, rule and verdict: names that the policy and we ourselves have given, so they are few.
-type Name = (String, String, &'static str);
+pub(super) type Name = (String, String, &'static str);
 
 /// Takes events from all workers.
 pub(super) struct Evidence {
     mail: Mutex<Option<SyncSender<Event>>>,
     verdicts: Mutex<BTreeMap<Name, u64>>,
+    /// The last of them, the oldest first.
+    recent: Mutex<VecDeque<(Time, Name)>>,
     counts: Arc<Counts>,
 }
 
@@ -68,6 +70,7 @@ impl Evidence {
         let evidence = Evidence {
             mail: Mutex::new(mail),
             verdicts: Mutex::default(),
+            recent: Mutex::default(),
             counts,
         };
         Ok((Arc::new(evidence), Writing(thread)))
@@ -86,6 +89,12 @@ impl Evidence {
 
     fn take(&self, mail: Option<&SyncSender<Event>>, event: Event) {
         if let Some(name) = name(&event.what) {
+            let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+            if recent.len() == RECENT {
+                recent.pop_front();
+            }
+            recent.push_back((event.at, name.clone()));
+            drop(recent);
             let mut verdicts = self.verdicts.lock().unwrap_or_else(PoisonError::into_inner);
             *verdicts.entry(name).or_default() += 1;
         }
@@ -101,6 +110,12 @@ impl Evidence {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// The last verdicts, the oldest first.
+    pub(super) fn recent(&self) -> Vec<(Time, Name)> {
+        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.iter().cloned().collect()
     }
 
     pub(super) fn counts(&self) -> &Counts {
@@ -279,6 +294,8 @@ pub(super) fn now() -> Time {
     Time::from_micros(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
 }
 
+/// Verdicts that the page shows one by one.
+const RECENT: usize = 50;
 /// Events that wait for the file.
 const WAITING: usize = 8_192;
 /// Octets of lines that wait for a file that cannot be written; beyond it events are lost, and counted.
