@@ -70,6 +70,7 @@ for (const deflate of ['declined', 'on']) {
     const [code, reason] = await once(client, 'close')
     assert.equal(code, 1008)
     assert.match(reason.toString(), /^sqli/)
+    while (server.codes.length === 0) await new Promise((next) => setTimeout(next, 10))
     await between.stop()
     assert.equal(server.heard.length, before)
     assert.deepEqual(server.codes, [1001])
