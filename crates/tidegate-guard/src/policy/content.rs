@@ -1,6 +1,7 @@
 //! What a policy says of messages: the tables `[rules]`, `[schema]` and `[behaviour]`, and what they mean. The
 //! vocabulary is the inspection's own; a schema's text comes from whoever reads files.
 
+#[cfg(feature = "schema")]
 use super::table::Placed;
 use super::values::Pointer;
 use crate::behaviour::{BehaviourRules, Failures, KindRate, Members, Order, Replay};
