@@ -395,12 +395,15 @@ fn h14_who_a_client_says_it_is_does_not_reach_the_upstream() {
 fn h14_a_proxy_that_the_policy_names_is_believed_and_no_other() {
     let upstream = Upstream::echo();
     for (trusted, told) in [("127.0.0.1", "192.0.2.7"), ("192.0.2.0/24", "127.0.0.1")] {
-        let policy = format!("[server]\ntrusted_proxies = [\"{trusted}\"]\n[connections]\nper_ip = 1\n");
+        let policy =
+            format!("[server]\ntrusted_proxies = [\"{trusted}\"]\n[connections]\nper_ip = 1\n");
         let guard = Guard::with_policy(&upstream.url(), &policy);
         let before = upstream.seen.now().heads.len();
         let ask = |from: &str| Ask::new(guard.address, "/").with("X-Forwarded-For", from);
         let _one = Client::opened(guard.address, &ask("198.51.100.1, 192.0.2.7"));
-        let seen = upstream.seen.wait("a head", |notes| notes.heads.len() > before);
+        let seen = upstream
+            .seen
+            .wait("a head", |notes| notes.heads.len() > before);
         for name in ["x-forwarded-for", "x-real-ip"] {
             assert_eq!(field(&seen.heads[before], name), Some(told), "{trusted}");
         }
@@ -413,7 +416,10 @@ fn h14_a_proxy_that_the_policy_names_is_believed_and_no_other() {
         assert_eq!(Client::ask(guard.address, &page).status(), 200);
         let heads = upstream.seen.now().heads;
         let told = if believed { "192.0.2.9" } else { "127.0.0.1" };
-        assert_eq!(field(heads.last().expect("one"), "x-forwarded-for"), Some(told));
+        assert_eq!(
+            field(heads.last().expect("one"), "x-forwarded-for"),
+            Some(told)
+        );
     }
 }
 
@@ -439,8 +445,16 @@ fn h10_offers_built_to_be_costly_are_read_once() {
             let used = guard.ticks();
             for _ in 0..100 {
                 let client = Client::ask(guard.address, &ask);
-                assert!(matches!(client.status(), 101 | 400), "{shown}: {}", client.head);
-                assert_eq!(field(&client.head, "sec-websocket-extensions"), None, "{shown}");
+                assert!(
+                    matches!(client.status(), 101 | 400),
+                    "{shown}: {}",
+                    client.head
+                );
+                assert_eq!(
+                    field(&client.head, "sec-websocket-extensions"),
+                    None,
+                    "{shown}"
+                );
             }
             guard.ticks() - used
         };
@@ -450,7 +464,10 @@ fn h10_offers_built_to_be_costly_are_read_once() {
     }
     // What is longer than a line may be is not read at all.
     let mut client = Client::connect(guard.address);
-    let long = format!("GET / HTTP/1.1\r\nSec-WebSocket-Extensions: {}", "a,".repeat(7_000));
+    let long = format!(
+        "GET / HTTP/1.1\r\nSec-WebSocket-Extensions: {}",
+        "a,".repeat(7_000)
+    );
     client.send(long.as_bytes());
     client.read_head();
     assert_eq!(client.status(), 431, "{}", client.head);
@@ -487,7 +504,10 @@ fn h15_none_reaches_the_upstream_unless_a_policy_names_it() {
         call.answer(&line.unwrap_or_default());
         call.echo();
     });
-    let rows = [("", None), ("[subprotocols]\nallow = [\"*\"]\n", Some("mine"))];
+    let rows = [
+        ("", None),
+        ("[subprotocols]\nallow = [\"*\"]\n", Some("mine")),
+    ];
     for (policy, expected) in rows {
         let guard = Guard::with_policy(&upstream.url(), policy);
         let ask = Ask::new(guard.address, "/").with("Sec-WebSocket-Protocol", "mine");

@@ -24,7 +24,8 @@ fn m4_m5_messages_keep_to_their_schema_in_both_directions() {
     let schema = Scratch::new("chat.json", CHAT);
     // Beside the policy: files are named relative to it.
     let name = schema.path().rsplit('/').next().expect("a name");
-    let way = format!("discriminator = \"/type\"\nstrict = true\ntypes = {{ chat = \"{name}\" }}\n");
+    let way =
+        format!("discriminator = \"/type\"\nstrict = true\ntypes = {{ chat = \"{name}\" }}\n");
     let policy = format!("[rules]\nschema = \"block\"\n[schema.to_server]\n{way}");
     let good = br#"{ "type":"chat", "text":"hello" }"#;
     let upstream = Upstream::echo();
@@ -43,12 +44,17 @@ fn m4_m5_messages_keep_to_their_schema_in_both_directions() {
         assert_eq!(client.next().payload, good, "it passes as it came");
         client.say(TEXT, bad.as_bytes());
         assert_eq!(close(&mut client), (1_007, "schema".into()), "{bad}");
-        let seen = upstream.seen.wait("an end", |notes| notes.closes().len() > n);
+        let seen = upstream
+            .seen
+            .wait("an end", |notes| notes.closes().len() > n);
         assert_eq!(seen.data().len(), n + 1, "{bad}");
     }
     // What the server says has a schema of its own.
     let policy = policy.replace("to_server", "to_client");
-    let said = [plain(TEXT, good), plain(TEXT, br#"{"type":"chat","text":"x","debug":1}"#)];
+    let said = [
+        plain(TEXT, good),
+        plain(TEXT, br#"{"type":"chat","text":"x","debug":1}"#),
+    ];
     let upstream = Upstream::playing("", said.concat());
     let guard = Guard::with_policy(&upstream.url(), &policy);
     let mut client = Client::open(guard.address);
@@ -104,12 +110,16 @@ fn m8_what_should_not_leave_can_be_masked_and_the_rest_passes() {
     assert!(shown.ends_with("1111") && !shown.contains('4'), "{masked}");
     assert_eq!(value["text"], "thanks");
     let (_, metrics) = crate::support::admin::get(guard.admin(), "/metrics");
-    let line = "tidegate_guard_verdicts_total{route=\"default\",rule=\"leak-card\",verdict=\"mask\"} 1";
+    let line =
+        "tidegate_guard_verdicts_total{route=\"default\",rule=\"leak-card\",verdict=\"mask\"} 1";
     assert!(metrics.contains(line), "{metrics}");
     guard.signal(rustix::process::Signal::TERM);
     assert_eq!(guard.wait().code(), Some(0));
     let events = std::fs::read_to_string(audit.path()).expect("a file");
-    assert!(events.contains("\"mask\"") && !events.contains("4111"), "{events}");
+    assert!(
+        events.contains("\"mask\"") && !events.contains("4111"),
+        "{events}"
+    );
 }
 
 /// A server that refuses every login, and says back whatever else it hears.
@@ -191,10 +201,15 @@ fn m12_too_much_of_a_kind_is_dropped_and_then_ends() {
     };
     assert_eq!(code, 1_008);
     // What is echoed late does not come any more, so it is counted where it arrived.
-    let seen = upstream.seen.wait("an end", |notes| !notes.closes().is_empty());
+    let seen = upstream
+        .seen
+        .wait("an end", |notes| !notes.closes().is_empty());
     let of = |kind: &str| {
         let kind = format!("{{\"type\":\"{kind}\"}}").into_bytes();
-        seen.data().iter().filter(|frame| frame.payload == kind).count()
+        seen.data()
+            .iter()
+            .filter(|frame| frame.payload == kind)
+            .count()
     };
     assert_eq!(of("move"), 1);
     assert!((2..10).contains(&of("chat")), "{}", of("chat"));
@@ -204,7 +219,10 @@ fn m12_too_much_of_a_kind_is_dropped_and_then_ends() {
 fn m12_what_must_come_first_comes_first() {
     let upstream = Upstream::echo();
     let order = "order = [{ first = \"login\", then = [\"join\"] }]\n";
-    let guard = Guard::with_policy(&upstream.url(), &format!("[behaviour]\nmode = \"block\"\n{order}"));
+    let guard = Guard::with_policy(
+        &upstream.url(),
+        &format!("[behaviour]\nmode = \"block\"\n{order}"),
+    );
     let (login, join) = (br#"{"type":"login"}"#, br#"{"type":"join"}"#);
     let mut right = Client::open(guard.address);
     for message in [&login[..], join] {

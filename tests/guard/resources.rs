@@ -1,7 +1,7 @@
 //! R1–R11: floods, bombs, slow ends. What they cost is bounded, and others do not notice.
 
-use crate::support::client::{Ask, Client};
 use crate::support::PATIENCE;
+use crate::support::client::{Ask, Client};
 use crate::support::guard::{Guard, Scratch, run};
 use crate::support::upstream::Upstream;
 use crate::support::wire::{BINARY, CLOSE, KEY, PING, TEXT, field, frame, header, masked, plain};
@@ -38,7 +38,9 @@ fn r2_who_gives_no_sign_of_life_is_gone_and_who_says_nothing_leaves() {
     let mut silent = Client::open(guard.address);
     assert_eq!(silent.frame().opcode(), PING);
     silent.rest();
-    let seen = upstream.seen.wait("an end", |notes| !notes.closes().is_empty());
+    let seen = upstream
+        .seen
+        .wait("an end", |notes| !notes.closes().is_empty());
     assert_eq!(seen.closes(), [1_001]);
     for (key, rule) in [("idle", "idle"), ("lifetime", "lifetime")] {
         let upstream = Upstream::echo();
@@ -62,7 +64,9 @@ fn r2_who_gives_no_sign_of_life_is_gone_and_who_says_nothing_leaves() {
         assert_eq!(&close.payload[2..], rule.as_bytes());
         // Early would be wrong on any machine, late only on a slow one.
         assert!(started.elapsed() >= Duration::from_millis(1_900), "{key}");
-        let seen = upstream.seen.wait("an end", |notes| !notes.closes().is_empty());
+        let seen = upstream
+            .seen
+            .wait("an end", |notes| !notes.closes().is_empty());
         assert_eq!(seen.closes(), [1_001], "{key}");
     }
 }
@@ -100,7 +104,9 @@ fn r5_a_frame_has_a_limit_of_its_own() {
     client.send(&frame(BINARY, Some(KEY), &piece));
     client.send(&frame(0, Some(KEY), &piece));
     client.send(&frame(0x80, Some(KEY), &piece));
-    let seen = upstream.seen.wait("a message", |notes| notes.data().len() == 1);
+    let seen = upstream
+        .seen
+        .wait("a message", |notes| notes.data().len() == 1);
     assert_eq!(seen.data()[0].payload.len(), 3 * 1_024);
     client.send(&header(0x82, Some(KEY), 1_025));
     loop {
@@ -172,11 +178,16 @@ fn r12_what_is_built_to_be_costly_is_judged_within_its_budget() {
             assert!(rule.is_empty() || said == rule, "{said} is not {rule}");
         }
         // 20 messages of 60 KB: a second of processor time would be 50 ms each.
-        assert!(guard.ticks() - used < 100, "{rule}: {}", guard.ticks() - used);
+        assert!(
+            guard.ticks() - used < 100,
+            "{rule}: {}",
+            guard.ticks() - used
+        );
         assert_eq!(upstream.seen.now().data().len(), 0);
     }
     // And a schema that has no end is refused when the policy is read.
-    let endless = r##"{"$ref":"#/$defs/a","$defs":{"a":{"$ref":"#/$defs/b"},"b":{"$ref":"#/$defs/a"}}}"##;
+    let endless =
+        r##"{"$ref":"#/$defs/a","$defs":{"a":{"$ref":"#/$defs/b"},"b":{"$ref":"#/$defs/a"}}}"##;
     let schema = Scratch::new("endless.json", endless);
     let policy = format!("[schema.to_server]\ndefault = \"{}\"\n", schema.path());
     let policy = Scratch::new("endless.toml", &policy);

@@ -112,7 +112,10 @@ fn the_admin_listener_answers_and_counts() {
     assert!(get("/healthz", "evil.example").starts_with("HTTP/1.1 421 "));
     let page = get("/", &own);
     assert!(page.contains("Tidegate on guard"), "{page}");
-    for file in page.split('"').filter(|word| word.ends_with(".js") || word.ends_with(".css")) {
+    for file in page
+        .split('"')
+        .filter(|word| word.ends_with(".js") || word.ends_with(".css"))
+    {
         let found = get(&format!("/{file}"), &own);
         assert!(found.starts_with("HTTP/1.1 200 "), "{file}: {found}");
     }
@@ -120,7 +123,10 @@ fn the_admin_listener_answers_and_counts() {
     let overview = get("/overview", &own);
     let (_, overview) = overview.split_once("\r\n\r\n").expect("a body");
     let overview: serde_json::Value = serde_json::from_str(overview).expect("JSON");
-    assert_eq!((&overview["connections"], &overview["messages"]["to_server"]), (&1.into(), &1.into()));
+    assert_eq!(
+        (&overview["connections"], &overview["messages"]["to_server"]),
+        (&1.into(), &1.into())
+    );
     let metrics = get("/metrics", &own);
     for line in [
         "tidegate_guard_connections 1",

@@ -4,12 +4,14 @@ use crate::support::client::{Ask, Client};
 use crate::support::guard::{Guard, Scratch};
 use crate::support::upstream::Upstream;
 use crate::support::wire::{TEXT, masked, read_frame};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use tidegate::rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConnection, StreamOwned};
+use tidegate::rustls::{
+    ClientConfig, ClientConnection, RootCertStore, ServerConnection, StreamOwned,
+};
 
 /// One right handshake and one echo over TLS, for each caller; its address and its certificate.
 fn behind_tls() -> (SocketAddr, String) {
@@ -89,7 +91,9 @@ fn ask_with(guard: &Guard, roots: &str, own: Option<&(String, String)>) -> Optio
     let session = ClientConnection::new(Arc::new(config), name).expect("a session");
     let socket = Client::connect(guard.address).stream;
     let mut stream = StreamOwned::new(session, socket);
-    stream.write_all(&Ask::new(guard.address, "/").octets()).ok()?;
+    stream
+        .write_all(&Ask::new(guard.address, "/").octets())
+        .ok()?;
     let mut head = Vec::new();
     let mut octet = [0];
     while !head.ends_with(b"\r\n\r\n") {
@@ -110,8 +114,12 @@ fn t2_who_shows_no_certificate_that_is_vouched_for_gets_no_connection() {
         (made.cert.pem(), made.signing_key.serialize_pem())
     };
     let (own, known, stranger) = (pair(), pair(), pair());
-    let [certificate, key, roots] = [("own.pem", &own.0), ("own.key", &own.1), ("known.pem", &known.0)]
-        .map(|(name, text)| Scratch::new(name, text));
+    let [certificate, key, roots] = [
+        ("own.pem", &own.0),
+        ("own.key", &own.1),
+        ("known.pem", &known.0),
+    ]
+    .map(|(name, text)| Scratch::new(name, text));
     let upstream = Upstream::echo();
     let flags = ["--tls-cert", certificate.path(), "--tls-key", key.path()];
     let flags = [&flags[..], &["--tls-client-ca", roots.path()]].concat();

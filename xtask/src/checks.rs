@@ -77,7 +77,14 @@ pub(crate) fn giant() -> Result<Count> {
 pub(crate) fn wrappings() -> Result<Count> {
     let mut command = cargo();
     command
-        .args(["test", "--quiet", "--package", "tidegate-guard", "--test", "wrappings"])
+        .args([
+            "test",
+            "--quiet",
+            "--package",
+            "tidegate-guard",
+            "--test",
+            "wrappings",
+        ])
         .args(["--", "--ignored", "f12_a_million_wrappings"]);
     Ok(Count::read(&sh::show(command.current_dir(tree::root()))?))
 }

@@ -43,7 +43,13 @@ pub(crate) fn find_admin(path: &str) -> Option<Asset> {
 
 /// The same of the guard's page, which looks like the admin page and draws as it does.
 pub(crate) fn find_guard(path: &str) -> Option<Asset> {
-    let shared = ["/style.css", "/theme.js", "/icon.svg", "/dom.js", "/plots.js"];
+    let shared = [
+        "/style.css",
+        "/theme.js",
+        "/icon.svg",
+        "/dom.js",
+        "/plots.js",
+    ];
     match shared.contains(&path) {
         true => asset::<AdminPage>(path),
         false => asset::<GuardPage>(path),

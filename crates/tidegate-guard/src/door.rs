@@ -286,11 +286,7 @@ fn watched(policy: &Policy) -> impl Iterator<Item = (&str, &BehaviourRules)> {
     routes.filter_map(|route| Some((&*route.name, &**route.behaviour.as_ref()?)))
 }
 
-pub(crate) fn refused(
-    route: Option<&Route>,
-    rule: &'static str,
-    rejection: Rejection,
-) -> Refused {
+pub(crate) fn refused(route: Option<&Route>, rule: &'static str, rejection: Rejection) -> Refused {
     Refused {
         rejection: Box::new(rejection),
         route: route.map(|route| route.name.clone()),

@@ -61,11 +61,7 @@ impl Proxies {
     }
 
     /// The same of the field's lines in a request that is read already.
-    pub fn client_by<'a>(
-        &self,
-        remote: IpAddr,
-        lines: impl Iterator<Item = &'a [u8]>,
-    ) -> IpAddr {
+    pub fn client_by<'a>(&self, remote: IpAddr, lines: impl Iterator<Item = &'a [u8]>) -> IpAddr {
         let mut client = remote.to_canonical();
         if !self.trusts(client) {
             return client;

@@ -170,7 +170,12 @@ impl Relay {
     }
 
     /// Where a request counts as coming from: its socket's address, or what a proxy of ours says.
-    pub fn origin_of(&self, peer: PeerId, request: &Request, out: &Outboxes<'_, RelayMail>) -> IpAddr {
+    pub fn origin_of(
+        &self,
+        peer: PeerId,
+        request: &Request,
+        out: &Outboxes<'_, RelayMail>,
+    ) -> IpAddr {
         let proxies = &self.settings.policy.trusted_proxies;
         proxies.client(address(peer, out), request)
     }
@@ -398,11 +403,18 @@ impl Relay {
             return Ok(());
         };
         let history = History::new(from);
-        match counters.lock().admits(&history.who(pass.bearer.as_ref()), now) {
+        match counters
+            .lock()
+            .admits(&history.who(pass.bearer.as_ref()), now)
+        {
             true => Ok(()),
             false => {
                 let rejection = door::crowded("too many failures before; try again later");
-                Err(door::refused(Some(&pass.route), "behaviour-failures", rejection))
+                Err(door::refused(
+                    Some(&pass.route),
+                    "behaviour-failures",
+                    rejection,
+                ))
             }
         }
     }

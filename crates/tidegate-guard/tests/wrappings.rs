@@ -14,8 +14,8 @@ use tidegate_guard::credential::Unsigned;
 use tidegate_guard::door::Shared;
 use tidegate_guard::{Budget, Guard, Policy};
 use tidegate_proto::{
-    Accept, Config, Deflate, DeflateConfig, Endpoint, EndpointConfig, Handler, Incoming, MailboxFull,
-    Opening, Outboxes, PeerId, PeerInfo, Post, Random, Request, Time, WorkerId,
+    Accept, Config, Deflate, DeflateConfig, Endpoint, EndpointConfig, Handler, Incoming,
+    MailboxFull, Opening, Outboxes, PeerId, PeerInfo, Post, Random, Request, Time, WorkerId,
 };
 
 /// What is said, in texts, in JSON, in keys; harmless and not.
@@ -121,7 +121,9 @@ struct Compressor {
 
 impl Compressor {
     fn new(takeover: bool) -> Compressor {
-        let mut state = Box::new(CompressorOxide::new(create_comp_flags_from_zip_params(6, 0, 0)));
+        let mut state = Box::new(CompressorOxide::new(create_comp_flags_from_zip_params(
+            6, 0, 0,
+        )));
         state.set_format_and_level(DataFormat::Raw, 6);
         Compressor { state, takeover }
     }
@@ -217,7 +219,10 @@ impl World {
             .handle_bytes(self.now, peer, &mut request, &mut NoMail);
         let mut slices = [std::io::IoSlice::new(&[]); 8];
         let n = self.endpoint.poll_transmit(peer, &mut slices);
-        let answer: Vec<u8> = slices[..n].iter().flat_map(|slice| slice.to_vec()).collect();
+        let answer: Vec<u8> = slices[..n]
+            .iter()
+            .flat_map(|slice| slice.to_vec())
+            .collect();
         let answer = String::from_utf8_lossy(&answer).into_owned();
         assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
         let agreed = answer.contains("permessage-deflate");
@@ -260,11 +265,21 @@ fn frame(first: u8, payload: &[u8], chance: &mut Chance) -> Vec<u8> {
 }
 
 /// A message in one of its wrappings, cut into what comes with one read.
-fn wrapped(is_text: bool, payload: &[u8], client: &mut Client, chance: &mut Chance) -> Vec<Vec<u8>> {
-    let compressor = client.compressor.as_mut().filter(|_| !payload.is_empty() && chance.below(4) > 0);
+fn wrapped(
+    is_text: bool,
+    payload: &[u8],
+    client: &mut Client,
+    chance: &mut Chance,
+) -> Vec<Vec<u8>> {
+    let compressor = client
+        .compressor
+        .as_mut()
+        .filter(|_| !payload.is_empty() && chance.below(4) > 0);
     let compressed = compressor.map(|compressor| compressor.compress(payload));
     let body = compressed.as_deref().unwrap_or(payload);
-    let mut cuts: Vec<usize> = (0..chance.below(8)).map(|_| chance.below(body.len() + 1)).collect();
+    let mut cuts: Vec<usize> = (0..chance.below(8))
+        .map(|_| chance.below(body.len() + 1))
+        .collect();
     cuts.extend([0, body.len()]);
     cuts.sort_unstable();
     let mut octets = Vec::new();
@@ -276,7 +291,11 @@ fn wrapped(is_text: bool, payload: &[u8], client: &mut Client, chance: &mut Chan
             _ => 0,
         };
         let fin = if n == last { 0x80 } else { 0 };
-        let rsv1 = if n == 0 && compressed.is_some() { 0x40 } else { 0 };
+        let rsv1 = if n == 0 && compressed.is_some() {
+            0x40
+        } else {
+            0
+        };
         if chance.below(4) == 0 {
             octets.extend(frame(0x89, b"between", chance));
         }
@@ -311,9 +330,15 @@ fn property(rules: &str, block: bool, count: usize, seed: u64) {
             world.outcome(&client, whole(*is_text, payload, &mut chance))
         })
         .collect();
-    let found = expected.iter().filter(|one| !one.verdicts.is_empty()).count();
+    let found = expected
+        .iter()
+        .filter(|one| !one.verdicts.is_empty())
+        .count();
     assert!(found >= 20 && found < expected.len(), "{expected:?}");
-    let passed = expected.iter().filter(|one| !one.messages.is_empty()).count();
+    let passed = expected
+        .iter()
+        .filter(|one| !one.messages.is_empty())
+        .count();
     assert_eq!(passed == expected.len(), !block, "{expected:?}");
     let paths = ["/", "/shared", "/dedicated"];
     let mut clients = paths.map(|path| world.open(path));
@@ -321,14 +346,17 @@ fn property(rules: &str, block: bool, count: usize, seed: u64) {
         let (which, what) = (chance.below(3), chance.below(said.len()));
         let (is_text, payload) = said[what];
         if block {
-            world.endpoint.handle_error(world.now, clients[which].peer, &mut NoMail);
+            world
+                .endpoint
+                .handle_error(world.now, clients[which].peer, &mut NoMail);
             world.endpoint.release(clients[which].peer);
             clients[which] = world.open(paths[which]);
         }
         let chunks = wrapped(is_text, payload, &mut clients[which], &mut chance);
         let outcome = world.outcome(&clients[which], chunks);
         assert_eq!(
-            outcome, expected[what],
+            outcome,
+            expected[what],
             "seed {seed}, round {round}, {}: {}",
             paths[which],
             payload.escape_ascii()

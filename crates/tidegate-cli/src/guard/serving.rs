@@ -46,7 +46,10 @@ fn not_the_hubs(policy: &Policy) -> Option<(&'static str, &'static str)> {
     let rows = [
         (
             !policy.issuers.is_empty() || any(&|route| route.auth.is_some()),
-            ("[auth] with [[issuers]]", "the hub has tokens of its own, [tokens] in --config"),
+            (
+                "[auth] with [[issuers]]",
+                "the hub has tokens of its own, [tokens] in --config",
+            ),
         ),
         (
             policy.connections != usual.connections,
@@ -54,7 +57,10 @@ fn not_the_hubs(policy: &Policy) -> Option<(&'static str, &'static str)> {
         ),
         (
             any(&|route| route.limits != plain.limits),
-            ("[limits] but for connections", "sizes and waits stand in [limits] of --config"),
+            (
+                "[limits] but for connections",
+                "sizes and waits stand in [limits] of --config",
+            ),
         ),
         (
             any(&|route| route.compression != plain.compression),

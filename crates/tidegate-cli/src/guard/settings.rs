@@ -159,9 +159,8 @@ pub(super) fn policy(file: Option<&Path>) -> Result<Arc<Policy>, Failure> {
     let text = std::fs::read_to_string(file)
         .map_err(|error| Failure::usage(format!("{shown}: it cannot be read: {error}")))?;
     let folder = file.parent().unwrap_or(Path::new(""));
-    let named = |name: &Path| {
-        std::fs::read_to_string(folder.join(name)).map_err(|error| error.to_string())
-    };
+    let named =
+        |name: &Path| std::fs::read_to_string(folder.join(name)).map_err(|error| error.to_string());
     Policy::parse_with(&text, &named)
         .map(Arc::new)
         .map_err(|fault| Failure::usage(format!("{shown}:{fault}")))

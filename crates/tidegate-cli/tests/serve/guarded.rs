@@ -15,15 +15,22 @@ fn client(server: &Server) -> Ws {
 
 /// The publications in a frame.
 fn publications(frame: &str) -> Vec<Value> {
-    let lines = frame.lines().map(|line| serde_json::from_str(line).expect("JSON"));
+    let lines = frame
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"));
     let pushes = lines.filter(|json: &Value| !json["push"]["pub"].is_null());
-    pushes.map(|json| json["push"]["pub"]["data"].clone()).collect()
+    pushes
+        .map(|json| json["push"]["pub"]["data"].clone())
+        .collect()
 }
 
 #[test]
 fn what_a_rule_keeps_back_reaches_no_subscriber_and_is_written_down() {
     let audit = Scratch::new("guarded-audit.jsonl", "");
-    let policy = format!("[rules]\nmode = \"block\"\n[audit]\nfile = \"{}\"\n", audit.path());
+    let policy = format!(
+        "[rules]\nmode = \"block\"\n[audit]\nfile = \"{}\"\n",
+        audit.path()
+    );
     let policy = Scratch::new("guarded-block.toml", &policy);
     let server = Server::start(&["--guard", policy.path(), "--workers", "2"]);
     let mut subscriber = client(&server);
@@ -45,7 +52,10 @@ fn what_a_rule_keeps_back_reaches_no_subscriber_and_is_written_down() {
     let publish = |id: u64, cup: u64| {
         json!({ "id": id, "publish": { "channel": "tea", "data": { "cup": cup } } }).to_string()
     };
-    other.send(TEXT, format!("{}\n{}", publish(2, 1), publish(3, 2)).as_bytes());
+    other.send(
+        TEXT,
+        format!("{}\n{}", publish(2, 1), publish(3, 2)).as_bytes(),
+    );
     let mut got = Vec::new();
     while got.len() < 2 {
         let frame = subscriber.expect();
@@ -74,7 +84,9 @@ fn what_a_rule_keeps_back_reaches_no_subscriber_and_is_written_down() {
 #[test]
 fn pages_and_paths_are_the_policys_and_a_reload_brings_another() {
     let text = |origin: &str| {
-        format!("[origins]\nallow = [\"{origin}\"]\n[[routes]]\nname = \"hub\"\npath = \"/connection/websocket\"\n")
+        format!(
+            "[origins]\nallow = [\"{origin}\"]\n[[routes]]\nname = \"hub\"\npath = \"/connection/websocket\"\n"
+        )
     };
     let policy = Scratch::new("guarded-pages.toml", &text("https://app.example"));
     let server = Server::start(&["--guard", policy.path()]);
@@ -85,7 +97,13 @@ fn pages_and_paths_are_the_policys_and_a_reload_brings_another() {
             Err(answer) => answer.status,
         }
     };
-    let found = ["https://app.example", "https://evil.example", "https://b.example", "null"].map(asked);
+    let found = [
+        "https://app.example",
+        "https://evil.example",
+        "https://b.example",
+        "null",
+    ]
+    .map(asked);
     assert_eq!(found, [101, 403, 403, 403]);
     policy.write("[origins]\nallow = [\"nonsense\"]\n");
     server.signal(Signal::HUP);
@@ -101,7 +119,11 @@ fn pages_and_paths_are_the_policys_and_a_reload_brings_another() {
 fn what_the_hub_does_not_have_from_a_policy_is_refused() {
     let rows = [
         ("limits", "[limits]\nidle = \"1m\"\n", "[limits]"),
-        ("compression", "[compression]\ndeflate = \"on\"\n", "[compression]"),
+        (
+            "compression",
+            "[compression]\ndeflate = \"on\"\n",
+            "[compression]",
+        ),
         ("typo", "[rule]\n", ":1:2: unknown key rule"),
     ];
     for (name, text, said) in rows {

@@ -155,8 +155,7 @@ fn parts(token: &str, asked: &[Box<str>]) -> Result<(Header, Claims), BadToken> 
     decode(signature)?;
     let header = serde_json::from_slice(&decode(header)?).map_err(|_| BadToken::Malformed)?;
     let octets = decode(claims)?;
-    let mut claims: Claims =
-        serde_json::from_slice(&octets).map_err(|_| BadToken::Malformed)?;
+    let mut claims: Claims = serde_json::from_slice(&octets).map_err(|_| BadToken::Malformed)?;
     if !asked.is_empty() {
         let all: BTreeMap<String, Value> =
             serde_json::from_slice(&octets).map_err(|_| BadToken::Malformed)?;

@@ -1,8 +1,8 @@
 //! Requests at a door: pages, paths, credentials, crowds. Tokens are signed as an issuer signs them.
 
 use super::*;
-use crate::credential::{Revocation, RevokedBy, Unsigned};
 use crate::behaviour::Behaviours;
+use crate::credential::{Revocation, RevokedBy, Unsigned};
 use crate::policy::Issuer;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

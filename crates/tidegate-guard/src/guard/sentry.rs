@@ -144,7 +144,10 @@ impl Sentry {
             },
         }
         let (route, serial) = (Arc::clone(&inside.route), inside.serial);
-        inside.ended_by = blocked.as_ref().map(|finding| finding.rule).or(inside.ended_by);
+        inside.ended_by = blocked
+            .as_ref()
+            .map(|finding| finding.rule)
+            .or(inside.ended_by);
         for finding in watched.iter().chain(&blocked) {
             self.tell(out, serial, What::verdict(&route, finding, true));
         }

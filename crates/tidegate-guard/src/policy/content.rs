@@ -245,7 +245,10 @@ pub(super) mod schema {
             let text = |file: &Spanned<PathBuf>| {
                 read(file.get_ref()).map_err(|why| {
                     let shown = file.get_ref().display();
-                    fault(&file.span(), format!("{shown} cannot be read: {}", one_line(&why)))
+                    fault(
+                        &file.span(),
+                        format!("{shown} cannot be read: {}", one_line(&why)),
+                    )
                 })
             };
             let types = self.types.iter();
@@ -379,9 +382,8 @@ impl BehaviourTable {
 
     pub(super) fn rules(&self) -> BehaviourRules {
         let default = BehaviourRules::default();
-        let span = |said: &Option<Span>, seconds| {
-            said.map_or(Duration::from_secs(seconds), |span| span.0)
-        };
+        let span =
+            |said: &Option<Span>, seconds| said.map_or(Duration::from_secs(seconds), |span| span.0);
         let failures = self.failures.iter().map(|rule| Failures {
             request: rule.request.clone(),
             failure: (rule.failure.at.0.clone(), rule.failure.is.clone()),
@@ -414,7 +416,10 @@ impl BehaviourTable {
                 Watch::Monitor => Mode::Monitor,
                 Watch::Block => Mode::Block,
             },
-            type_at: self.type_at.as_ref().map_or(default.type_at, |at| at.0.clone()),
+            type_at: self
+                .type_at
+                .as_ref()
+                .map_or(default.type_at, |at| at.0.clone()),
             entries: self.entries.map_or(default.entries, |n| n.get() as usize),
             failures: failures.collect(),
             members: members.collect(),

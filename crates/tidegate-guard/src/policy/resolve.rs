@@ -1,20 +1,18 @@
 //! What the tables mean together: defaults, a route's words over the policy's, and the faults that only
 //! several keys make. What it returns is a policy without contradictions.
 
-use super::table::{
-    AuthTable, File, IssuerTable, LimitsTable, OriginsTable, Placed, RouteTable,
-};
+use super::table::{AuthTable, File, IssuerTable, LimitsTable, OriginsTable, Placed, RouteTable};
 use super::values::HostText;
 use super::{
     Auth, Compression, Connections, Fail, FailMode, Issuer, KeySources, Origins, PathRule, Policy,
     Route, RouteLimits, Source, Subprotocols, content, path,
 };
-use crate::{Mode, Rules};
 use crate::behaviour::BehaviourRules;
 use crate::guard::Budget;
 use crate::inspect::rate::Rate;
 use crate::proxies::{Proxies, ProxyField};
 use crate::written::{self, Fault};
+use crate::{Mode, Rules};
 use std::num::NonZero;
 use std::ops::Range;
 use std::path::Path;
@@ -187,12 +185,9 @@ impl Resolver<'_> {
             },
             rules,
             #[cfg(feature = "schema")]
-            schemas: content::schema::of(
-                &file.schema,
-                &own.schema,
-                self.files,
-                &|place, what| self.fault(place, what),
-            )?,
+            schemas: content::schema::of(&file.schema, &own.schema, self.files, &|place, what| {
+                self.fault(place, what)
+            })?,
             behaviour,
             fail,
         })

@@ -158,11 +158,26 @@ fn faults_have_their_place_and_say_what_to_write() {
             "[rules]\nbudget = -1\n",
             "2:10: a size must not be negative",
         ),
-        ("[rules]\nmode = \"mask\"\n", "2:8: mode: only what a rule of the family leak"),
-        ("[rules]\nsqli = \"mask\"\n", "2:8: sqli: only what a rule of the family leak"),
-        ("[rules]\nplain_text = \"loose\"\n", "2:14: unknown variant `loose`"),
-        ("[behaviour]\nmode = \"mask\"\n", "2:8: unknown variant `mask`"),
-        ("[behaviour]\ntype_at = \"type\"\n", "2:11: \"type\" is no JSON pointer"),
+        (
+            "[rules]\nmode = \"mask\"\n",
+            "2:8: mode: only what a rule of the family leak",
+        ),
+        (
+            "[rules]\nsqli = \"mask\"\n",
+            "2:8: sqli: only what a rule of the family leak",
+        ),
+        (
+            "[rules]\nplain_text = \"loose\"\n",
+            "2:14: unknown variant `loose`",
+        ),
+        (
+            "[behaviour]\nmode = \"mask\"\n",
+            "2:8: unknown variant `mask`",
+        ),
+        (
+            "[behaviour]\ntype_at = \"type\"\n",
+            "2:11: \"type\" is no JSON pointer",
+        ),
         ("[behaviour]\nentries = 0\n", "2:11: "),
         (
             "[behaviour]\nmembers = [{ at = \"/room\", claim = \"rooms\" }]\n",
@@ -343,7 +358,10 @@ fn a_schema_that_cannot_be_has_its_place() {
     };
     let rows = [
         ("[schema.to_server]\n", "1:1: a schema needs default"),
-        ("[schema.to_serve]\n", "1:9: unknown key to_serve; did you mean to_server?"),
+        (
+            "[schema.to_serve]\n",
+            "1:9: unknown key to_serve; did you mean to_server?",
+        ),
         (
             "[schema.to_server]\ntypes = { a = \"good.json\" }\n",
             "1:1: types need discriminator",
@@ -370,13 +388,22 @@ fn a_schema_that_cannot_be_has_its_place() {
         ),
     ];
     for (text, expected) in rows {
-        let said = Policy::parse_with(text, &files).expect_err(text).to_string();
-        assert!(said.starts_with(expected), "{text:?}\n said {said}\n not  {expected}");
+        let said = Policy::parse_with(text, &files)
+            .expect_err(text)
+            .to_string();
+        assert!(
+            said.starts_with(expected),
+            "{text:?}\n said {said}\n not  {expected}"
+        );
         assert!(!said.contains('\n'), "{said}");
     }
     let good = "[schema.to_server]\ndefault = \"good.json\"\n[[routes]]\npath = \"/a\"\n";
     let policy = Policy::parse_with(good, &files).expect("a policy");
-    assert_eq!(policy.routes()[0].schemas.len(), 1, "the policy's is the route's");
+    assert_eq!(
+        policy.routes()[0].schemas.len(),
+        1,
+        "the policy's is the route's"
+    );
 }
 
 #[test]

@@ -84,7 +84,10 @@ impl Network {
 
 impl std::fmt::Display for Network {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match (std::net::Ipv6Addr::from(self.first).to_canonical(), self.bits) {
+        match (
+            std::net::Ipv6Addr::from(self.first).to_canonical(),
+            self.bits,
+        ) {
             (IpAddr::V4(v4), bits @ 96..) => write!(f, "{v4}/{}", bits - 96),
             (_, bits) => write!(f, "{}/{bits}", std::net::Ipv6Addr::from(self.first)),
         }
