@@ -1,5 +1,5 @@
 //! `serve --guard`: the guard's policy before the hub. What a rule keeps back reaches no subscriber, pages and hosts are the
-//! policy's, and the audit file says what was done.
+//! policy's, and the audit file says what was done. And R9, which is the hub's alone.
 
 use crate::support::process::{Scratch, Server, run};
 use crate::support::ws::{CLOSE, TEXT, Ws};
@@ -132,4 +132,29 @@ fn what_the_hub_does_not_have_from_a_policy_is_refused() {
         assert_eq!(ended.status.code(), Some(2), "{name}");
         assert!(ended.stderr.contains(said), "{}", ended.stderr);
     }
+}
+
+#[test]
+fn r9_a_publication_is_kept_once_for_all_who_do_not_read() {
+    let server = Server::start(&["--workers", "1"]);
+    let members: Vec<Ws> = (0..200)
+        .map(|_| {
+            let mut ws = client(&server);
+            ws.ask(2, "subscribe", json!({ "channel": "tea" }));
+            ws
+        })
+        .collect();
+    let mut publisher = client(&server);
+    let (before, cup) = (server.resident(), "x".repeat(60_000));
+    for id in 2..42 {
+        publisher.ask(
+            id,
+            "publish",
+            json!({ "channel": "tea", "data": { "cup": cup } }),
+        );
+    }
+    // A copy for each who does not read would be 480 MB.
+    let grown = server.resident().saturating_sub(before);
+    assert!(grown < 40 << 10, "{grown} KiB");
+    drop(members);
 }

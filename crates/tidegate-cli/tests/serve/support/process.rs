@@ -117,6 +117,15 @@ impl Server {
             .expect("it runs");
     }
 
+    /// Its memory, in KiB.
+    pub(crate) fn resident(&self) -> u64 {
+        let file = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(file).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let number = line.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
+        number.expect("a number")
+    }
+
     /// Waits until it has ended by itself.
     pub(crate) fn wait(mut self, patience: Duration) -> Ended {
         let deadline = Instant::now() + patience;
