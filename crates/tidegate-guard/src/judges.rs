@@ -55,8 +55,18 @@ impl Judge {
             Incoming::Text(_) => Kind::Text,
             Incoming::Binary(_) => Kind::Binary,
         };
+        self.judge_octets(direction, kind, message.as_bytes())
+    }
+
+    /// The same of what is a message to the handler and only a part of one on the wire.
+    pub(crate) fn judge_octets(
+        &mut self,
+        direction: Direction,
+        kind: Kind,
+        octets: &[u8],
+    ) -> Verdict {
         match &mut self.inspector {
-            Some(inspector) => inspector.inspect(direction, kind, message.as_bytes()),
+            Some(inspector) => inspector.inspect(direction, kind, octets),
             None => Verdict::Pass,
         }
     }

@@ -159,8 +159,8 @@ fn parts(token: &str, asked: &[Box<str>]) -> Result<(Header, Claims), BadToken> 
     if !asked.is_empty() {
         let all: BTreeMap<String, Value> =
             serde_json::from_slice(&octets).map_err(|_| BadToken::Malformed)?;
-        let one = |name: &Box<str>| (name.to_string(), all.get(&**name).map_or(vec![], names));
-        claims.asked = asked.iter().map(one).collect();
+        let one = |name: &str| (name.to_owned(), all.get(name).map_or(vec![], names));
+        claims.asked = asked.iter().map(|name| one(name)).collect();
     }
     Ok((header, claims))
 }

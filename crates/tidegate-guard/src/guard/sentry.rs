@@ -5,7 +5,7 @@ use crate::audit::{Event, What};
 use crate::crowd::Place;
 use crate::door::{self, Door};
 use crate::guard::Budget;
-use crate::inspect::inspector::{Direction, Finding, Verdict};
+use crate::inspect::inspector::{Direction, Finding, Kind, Verdict};
 use crate::judges::Judges;
 use crate::policy::{Policy, Route};
 use crate::relay::Witness;
@@ -128,8 +128,9 @@ impl Sentry {
         let mut blocked = None;
         match message {
             Incoming::Text(text) if self.lines => {
-                for line in text.split('\n').filter(|line| !line.is_empty()) {
-                    match judge.judge(Direction::ToServer, &Incoming::Text(line)) {
+                let lines = text.as_bytes().split(|octet| *octet == b'\n');
+                for line in lines.filter(|line| !line.is_empty()) {
+                    match judge.judge_octets(Direction::ToServer, Kind::Text, line) {
                         Verdict::Block(finding) => {
                             blocked = Some(finding);
                             break;

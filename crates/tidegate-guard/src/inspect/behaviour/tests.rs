@@ -261,7 +261,7 @@ fn login_comes_before_join() {
 #[test]
 fn in_monitor_everything_passes_and_is_told() {
     let mut watch = watch(logins());
-    watch.set_rules(logins());
+    watch.set_rules(&logins());
     let mut conversation = Conversation::default();
     let peer = who("ann", "a");
     let acts: Vec<Act> = (0..30)
