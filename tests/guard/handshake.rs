@@ -440,7 +440,7 @@ fn h10_offers_built_to_be_costly_are_read_once() {
     ];
     for offer in offers {
         let shown = &offer[..offer.len().min(30)];
-        let mut asked = |offer: &str| {
+        let asked = |offer: &str| {
             let ask = Ask::new(guard.address, "/").with("Sec-WebSocket-Extensions", offer.trim());
             let used = guard.ticks();
             for _ in 0..100 {
