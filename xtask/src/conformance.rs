@@ -220,12 +220,16 @@ impl Options {
     }
 }
 
-/// Compares a summary with the one in the tree, or writes it.
+/// Compares a summary with the one in the tree, or writes it. One that is not there yet is told: its cases are judged
+/// all the same.
 fn keep(name: &str, text: &str, body: &str, engine: Engine, kept: Kept) -> Result<bool> {
     let file = kept_file(engine, name);
     let found = fs::read_to_string(&file).unwrap_or_default();
     match kept {
         Kept::Write => fs::write(&file, text)?,
+        Kept::Compare if found.is_empty() => {
+            println!("{}: NOT COMPARED, nothing is kept yet", file.display());
+        }
         Kept::Compare if body_of(&found) != body => {
             println!(
                 "{} is not what this run says; `cargo xtask conformance --full` writes it anew",
