@@ -81,7 +81,8 @@ pub(crate) fn steps(steps: &mut Steps, binary: &Path, full: bool) {
             });
         }
     }
-    // Through the guard: with compression on always, the other two in the long form.
+    // Through the guard: with compression on always, the other two in the long form. No summary is kept of them yet, so it is
+    // the selection in both.
     let through: &[Role] = match full {
         true => &Role::GUARD,
         false => &[Role::Guard],
@@ -90,6 +91,7 @@ pub(crate) fn steps(steps: &mut Steps, binary: &Path, full: bool) {
         let options = Options {
             tls: vec![false],
             engine: Engine::Kosoku,
+            preset: Preset::Ci,
             ..options.clone()
         };
         let name = format!("conformance, {}", role.with(false));
