@@ -62,7 +62,7 @@ impl Handler for TableEcho {
     fn message(&mut self, peer: PeerId, message: Incoming<'_>, out: &mut Outboxes<'_, Act>) {
         let text = matches!(message, Incoming::Text(_));
         self.messages.push((text, message.as_bytes().to_vec()));
-        out.send_incoming(peer, &message);
+        out.send_incoming(peer, message);
     }
 
     fn mail(&mut self, act: Act, out: &mut Outboxes<'_, Act>) {

@@ -157,7 +157,7 @@ impl Handler for Echo {
     }
 
     fn message(&mut self, peer: PeerId, message: Incoming<'_>, out: &mut Outboxes<'_, ()>) {
-        out.send_incoming(peer, &message);
+        out.send_incoming(peer, message);
     }
 
     fn part(&mut self, peer: PeerId, part: Part<'_>, out: &mut Outboxes<'_, ()>) {
