@@ -1,7 +1,7 @@
 //! The publications that one channel keeps, by count, bytes and age; it never forgets that it forgot.
 
 use crate::publication::{Epoch, Position, Publication};
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 use tidegate_proto::Time;
 
@@ -113,6 +113,28 @@ impl History {
 
     pub(crate) fn newest(&self) -> Option<&Publication> {
         self.kept.back()
+    }
+
+    /// The places of the newest publication of each key, of at most `most` keys, oldest first.
+    pub(crate) fn newest_by(
+        &self,
+        key: impl Fn(&Publication) -> Box<str>,
+        most: usize,
+    ) -> Vec<usize> {
+        let mut seen = HashSet::new();
+        let newest_first = self.kept.iter().enumerate().rev();
+        let mut places: Vec<usize> = newest_first
+            .filter(|(_, publication)| seen.insert(key(publication)))
+            .map(|(place, _)| place)
+            .take(most)
+            .collect();
+        places.reverse();
+        places
+    }
+
+    /// The publication at a place, the oldest at 0.
+    pub(crate) fn at(&self, place: usize) -> Option<&Publication> {
+        self.kept.get(place)
     }
 
     /// What a subscriber that stood at `offset` in `epoch` has missed. Complete only if nothing after

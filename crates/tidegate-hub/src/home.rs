@@ -9,6 +9,7 @@ use crate::presence::{Left, PresenceStats, Rule};
 use crate::publication::{ClientInfo, Draft, Position, Publication};
 use crate::reply::{ClientError, Push, Subscribed};
 use crate::seed::Seed;
+use crate::session::Wish;
 use crate::stats::ChannelInfo;
 use crate::topic::{Members, Topic, TopicName};
 use std::cmp::Reverse;
@@ -39,6 +40,7 @@ enum Task {
 pub(crate) struct Entry<'a> {
     pub(crate) worker: WorkerId,
     pub(crate) info: &'a Arc<ClientInfo>,
+    pub(crate) wish: Wish,
     pub(crate) recover: Option<(u64, &'a str)>,
     pub(crate) reject_unrecovered: bool,
 }
@@ -87,7 +89,8 @@ impl Home {
         };
         let asked = entry.recover.filter(|_| options.recovers());
         let recover = asked.map(|(offset, epoch)| Since { offset, epoch });
-        let request = BrokerRequest::Subscribe { recover };
+        let by_key = entry.wish.hz > 0;
+        let request = BrokerRequest::Subscribe { recover, by_key };
         let (position, recovery, newest) = match self.broker.handle(&about, request, now, random) {
             BrokerEvent::Subscribed {
                 position,
@@ -116,7 +119,7 @@ impl Home {
                 position,
                 recoverable: options.recovers(),
                 recovery,
-                newest: newest.filter(|_| options.recovers()),
+                newest,
                 ..Subscribed::default()
             })),
             news: news.and_then(|info| self.tell(name, options, info, true, now)),

@@ -7,6 +7,7 @@ use crate::hub::{Callback, Outgoing, Refreshed, ServerSubscribe, Target};
 use crate::presence::PresenceStats;
 use crate::publication::{ClientInfo, Payload, Position, Publication};
 use crate::reply::{ClientError, Disconnect, Subscribed};
+use crate::session::Wish;
 use crate::stats::{ChannelInfo, ClientSummary, Revocation, WorkerStats};
 use crate::topic::TopicName;
 use std::sync::Arc;
@@ -68,6 +69,7 @@ pub(crate) enum Question {
     Subscribe {
         info: Arc<ClientInfo>,
         attempt: u32,
+        wish: Wish,
         recover: Option<(u64, Box<str>)>,
         reject_unrecovered: bool,
     },

@@ -195,16 +195,7 @@ impl Pace {
                     if !text.is_empty() {
                         text.push('\n');
                     }
-                    let sent = json::Sent {
-                        channel: publication.topic().as_str(),
-                        offset: 0,
-                        at: publication.at(),
-                        data: publication.data(),
-                        info: publication.info().map(|info| &**info),
-                        tags: publication.tags(),
-                        extra,
-                    };
-                    json::write_publication(&mut text, &sent);
+                    json::write_publication(&mut text, &publication.sent_json(0, extra));
                 }
                 Form::Protobuf => {
                     let mut sent = publication.sent(extra);

@@ -351,6 +351,23 @@ impl Publication {
         }
     }
 
+    /// Its parts, for JSON, with this offset (0 for none); without data if they are no JSON.
+    pub(crate) fn sent_json<'a>(
+        &'a self,
+        offset: u64,
+        extra: Option<(&'a str, &'a str)>,
+    ) -> json::Sent<'a> {
+        json::Sent {
+            channel: self.0.topic.as_str(),
+            offset,
+            at: self.0.at,
+            data: self.data(),
+            info: self.0.info.as_deref(),
+            tags: &self.0.tags,
+            extra,
+        }
+    }
+
     /// Its parts, for a protobuf message.
     pub(crate) fn sent<'a>(&'a self, extra: Option<(&'a str, &'a str)>) -> protobuf::Sent<'a> {
         protobuf::Sent {

@@ -201,8 +201,8 @@ pub(crate) struct Subscribed {
     pub(crate) recoverable: bool,
     /// The offset that the client named, with what came of it; `None` if it did not ask.
     pub(crate) recovery: Option<(u64, Recovery)>,
-    /// The newest publication, for a client that did not ask but gets it nevertheless.
-    pub(crate) newest: Option<Publication>,
+    /// The newest publication, or that of each key, for a client that did not ask but gets it nevertheless.
+    pub(crate) newest: Vec<Publication>,
     /// Seconds until the subscription expires.
     pub(crate) ttl: Option<u32>,
     /// JSON for the application, or about the delivery mode.
@@ -210,12 +210,11 @@ pub(crate) struct Subscribed {
 }
 
 impl Subscribed {
-    /// What the client missed.
+    /// What the client missed. To a client without a position they are sent without their offsets.
     pub(crate) fn publications(&self) -> &[Publication] {
-        match (&self.recovery, &self.newest) {
-            (Some((_, Recovery::Complete(missed))), _) => missed,
-            (_, Some(newest)) => std::slice::from_ref(newest),
-            _ => &[],
+        match &self.recovery {
+            Some((_, Recovery::Complete(missed))) => missed,
+            _ => &self.newest,
         }
     }
 

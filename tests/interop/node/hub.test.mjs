@@ -230,6 +230,24 @@ for (const { name, Sdk, pack, unpack } of spellings) {
     assert.deepEqual(heard, [{ n: 2 }]);
   });
 
+  it('a cache gives a conflated subscriber the newest of each key at once, and then what comes', async (t) => {
+    const [ann, bob] = [await connect(t, 'ann'), await connect(t, 'bob')];
+    for (const delivery of ['conflate', 'latest']) {
+      const channel = fresh('quotes');
+      for (const [symbol, n] of [['A', 1], ['B', 2], ['A', 3]]) await ann.publish(channel, pack({ symbol, n }));
+      const subscription = bob.newSubscription(channel, { data: pack({ delivery }) });
+      const heard = [];
+      subscription.on('publication', ({ data, offset, tags }) => heard.push({ n: unpack(data).n, offset, skipped: tags?.skipped }));
+      subscription.subscribe();
+      await hears(subscription, heard, 2);
+      await within(subscription.ready(), `subscribe to ${channel}`);
+      assert.deepEqual(heard, [{ n: 2, offset: undefined, skipped: undefined }, { n: 3, offset: undefined, skipped: undefined }]);
+      await ann.publish(channel, pack({ symbol: 'B', n: 4 }));
+      await hears(subscription, heard, 3);
+      assert.deepEqual(heard[2], { n: 4, offset: undefined, skipped: '0' });
+    }
+  });
+
   it('nothing is lost or doubled when connections break at any octet', async (t) => {
     const channel = fresh('chat');
     const writer = await connect(t, 'writer');

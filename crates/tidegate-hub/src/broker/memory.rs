@@ -4,6 +4,7 @@
 use super::{About, BrokerEvent, BrokerRequest, Since};
 use crate::config::{HubLimits, RecoveryMode};
 use crate::history::{History, Page, Recovery};
+use crate::pace;
 use crate::publication::{Draft, Epoch, Position, Publication};
 use crate::reply::ClientError;
 use crate::seed::Seed;
@@ -32,6 +33,18 @@ struct Stream {
     /// This worker's members hold positions in it.
     wanted: bool,
     used: Time,
+    /// Where the newest of each key stand, once a conflated subscriber has asked.
+    by_key: Option<Box<ByKey>>,
+}
+
+/// Where the newest publication of each key stands in a history, oldest first. It is found once for each
+/// state of the history, however many subscribe meanwhile.
+struct ByKey {
+    /// The state: an offset is never given out twice.
+    top: u64,
+    len: usize,
+    pointer: Option<String>,
+    places: Vec<usize>,
 }
 
 impl Memory {
@@ -65,7 +78,7 @@ impl Memory {
                 BrokerEvent::Subscribed {
                     position: None,
                     recovery: None,
-                    newest: None,
+                    newest: Vec::new(),
                 }
             }
             BrokerRequest::Clear => self.clear(about),
@@ -75,7 +88,9 @@ impl Memory {
                 }
                 match request {
                     BrokerRequest::Publish { draft, .. } => self.publish(about, now, &draft),
-                    BrokerRequest::Subscribe { recover } => self.subscribe(about, now, recover),
+                    BrokerRequest::Subscribe { recover, by_key } => {
+                        self.subscribe(about, now, recover, by_key)
+                    }
                     BrokerRequest::History { epoch, page } => self.page(about, now, epoch, &page),
                     BrokerRequest::Unsubscribe | BrokerRequest::Clear => BrokerEvent::Unsubscribed,
                 }
@@ -126,6 +141,7 @@ impl Memory {
             ttl: about.options.history_ttl,
             wanted: false,
             used: now,
+            by_key: None,
         };
         self.streams.insert(about.topic.clone(), stream);
         let at = now + self.limits.remember.min(about.options.history_ttl);
@@ -158,19 +174,22 @@ impl Memory {
         about: &About<'_>,
         now: Time,
         recover: Option<Since<'_>>,
+        by_key: bool,
     ) -> BrokerEvent {
         self.trim(about, now);
+        let most = self.limits.keys;
         let Some(stream) = self.streams.get_mut(about.topic) else {
             return BrokerEvent::Refused(ClientError::INTERNAL);
         };
         stream.wanted = true;
         let (recovery, newest) = match about.options.recovery {
+            RecoveryMode::Cache if by_key => (None, stream.newest_by_key(about, most)),
             RecoveryMode::Cache => newest_only(&stream.history, recover),
             _ => {
                 let history = &stream.history;
                 (
                     recover.map(|since| history.recover(since.offset, since.epoch())),
-                    None,
+                    Vec::new(),
                 )
             }
         };
@@ -305,20 +324,43 @@ impl Memory {
     }
 }
 
+impl Stream {
+    /// The newest publication of each key, of the newest `most` keys, oldest first.
+    fn newest_by_key(&mut self, about: &About<'_>, most: usize) -> Vec<Publication> {
+        let history = &self.history;
+        let pointer = about.options.delivery.key.as_deref();
+        let (top, len) = (history.position().offset, history.len());
+        let holds = |known: &ByKey| {
+            (known.top, known.len, known.pointer.as_deref()) == (top, len, pointer)
+        };
+        if !self.by_key.as_deref().is_some_and(holds) {
+            let places = history.newest_by(|one| pace::key(one, pointer), most);
+            self.by_key = Some(Box::new(ByKey {
+                top,
+                len,
+                pointer: pointer.map(str::to_owned),
+                places,
+            }));
+        }
+        let places = self.by_key.iter().flat_map(|known| &known.places);
+        places.filter_map(|place| history.at(*place)).cloned().collect()
+    }
+}
+
 /// What a subscriber gets where only the newest publication counts: that one, unless it has it.
 fn newest_only(
     history: &History,
     recover: Option<Since<'_>>,
-) -> (Option<Recovery>, Option<Publication>) {
+) -> (Option<Recovery>, Vec<Publication>) {
     let position = history.position();
     let has = |since: &Since<'_>| {
         since.offset == position.offset && since.epoch() == Some(position.epoch)
     };
     match (recover, history.newest()) {
-        (None, newest) => (None, newest.cloned()),
-        (Some(since), _) if has(&since) => (Some(Recovery::Complete(Vec::new())), None),
-        (Some(_), Some(newest)) => (Some(Recovery::Complete(vec![newest.clone()])), None),
-        (Some(_), None) => (Some(Recovery::Lost), None),
+        (None, newest) => (None, newest.cloned().into_iter().collect()),
+        (Some(since), _) if has(&since) => (Some(Recovery::Complete(Vec::new())), Vec::new()),
+        (Some(_), Some(newest)) => (Some(Recovery::Complete(vec![newest.clone()])), Vec::new()),
+        (Some(_), None) => (Some(Recovery::Lost), Vec::new()),
     }
 }
 
@@ -333,6 +375,11 @@ mod tests {
     use super::*;
     use crate::config::Namespace;
     use crate::publication::{Payload, RawJson, Tags};
+
+    const PLAIN: BrokerRequest<'_> = BrokerRequest::Subscribe {
+        recover: None,
+        by_key: false,
+    };
 
     struct Desk {
         memory: Memory,
@@ -361,8 +408,26 @@ mod tests {
             self.memory.handle(&about, request, self.now, self.random)
         }
 
+        /// The offsets of what a subscriber gets that does not ask to recover.
+        fn newest(&mut self, topic: &str, by_key: bool) -> Vec<u64> {
+            let request = BrokerRequest::Subscribe {
+                recover: None,
+                by_key,
+            };
+            match self.ask(topic, request) {
+                BrokerEvent::Subscribed { newest, .. } => {
+                    newest.iter().map(Publication::offset).collect()
+                }
+                _ => panic!("another answer"),
+            }
+        }
+
         fn publish(&mut self, topic: &str) -> Position {
-            let data = Payload::Json(RawJson::parse("{\"n\":1}").unwrap());
+            self.say(topic, "{\"n\":1}")
+        }
+
+        fn say(&mut self, topic: &str, data: &str) -> Position {
+            let data = Payload::Json(RawJson::parse(data).unwrap());
             let draft = Draft {
                 data: &data,
                 info: None,
@@ -385,6 +450,7 @@ mod tests {
                 topic,
                 BrokerRequest::Subscribe {
                     recover: Some(since),
+                    by_key: false,
                 },
             ) {
                 BrokerEvent::Subscribed {
@@ -467,16 +533,16 @@ mod tests {
             ..HubLimits::default()
         });
         for topic in ["a", "b", "c"] {
-            desk.ask(topic, BrokerRequest::Subscribe { recover: None });
+            desk.ask(topic, PLAIN);
         }
-        let refused = desk.ask("d", BrokerRequest::Subscribe { recover: None });
+        let refused = desk.ask("d", PLAIN);
         assert!(matches!(
             refused,
             BrokerEvent::Refused(ClientError::LIMIT_EXCEEDED)
         ));
         desk.ask("b", BrokerRequest::Unsubscribe);
         desk.pass(1);
-        let taken = desk.ask("d", BrokerRequest::Subscribe { recover: None });
+        let taken = desk.ask("d", PLAIN);
         assert!(matches!(
             taken,
             BrokerEvent::Subscribed {
@@ -514,11 +580,36 @@ mod tests {
         assert_eq!(desk.missed("a", far), Some(1));
         assert_eq!(desk.missed("a", first), Some(1));
         assert_eq!(desk.missed("a", second), Some(0));
-        let plain = desk.ask("a", BrokerRequest::Subscribe { recover: None });
-        let BrokerEvent::Subscribed { newest, .. } = plain else {
-            panic!()
-        };
-        assert_eq!(newest.unwrap().offset(), 2);
+        assert_eq!(desk.newest("a", false), [2]);
+    }
+
+    #[test]
+    fn a_cache_gives_the_newest_of_each_key_to_whoever_is_conflated() {
+        let mut desk = Desk::new(HubLimits {
+            keys: 3,
+            ..HubLimits::default()
+        });
+        desk.options.recovery = RecoveryMode::Cache;
+        desk.options.delivery.key = Some("/s".to_owned());
+        assert_eq!(desk.newest("a", true), [0_u64; 0]);
+        for key in [1, 2, 1, 3, 3] {
+            desk.say("a", &format!("{{\"s\":{key}}}"));
+        }
+        for _ in 0..2 {
+            assert_eq!(desk.newest("a", true), [2, 3, 5]);
+            assert_eq!(desk.newest("a", false), [5]);
+        }
+        desk.say("a", "{\"s\":4}");
+        assert_eq!(desk.newest("a", true), [3, 5, 6], "of the newest three keys");
+        desk.options.delivery.key = None;
+        assert_eq!(desk.newest("a", true), [6], "one key for all");
+        desk.options.delivery.key = Some("/s".to_owned());
+        desk.pass(601);
+        assert_eq!(desk.newest("a", true), [0_u64; 0], "they are too old");
+        desk.say("a", "{\"s\":1}");
+        assert_eq!(desk.newest("a", true), [7]);
+        desk.ask("a", BrokerRequest::Clear);
+        assert_eq!(desk.newest("a", true), [0_u64; 0]);
     }
 
     #[test]

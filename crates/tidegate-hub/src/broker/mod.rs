@@ -16,8 +16,11 @@ pub(crate) enum BrokerRequest<'a> {
     /// Number a publication and keep it as the options say; or neither, if `keep` is false.
     Publish { draft: Draft<'a>, keep: bool },
     /// This node has subscribers from now on; where does the channel stand, and what did one that
-    /// returns miss?
-    Subscribe { recover: Option<Since<'a>> },
+    /// returns miss? Where only the newest is recovered, one that is conflated gets it `by_key`.
+    Subscribe {
+        recover: Option<Since<'a>>,
+        by_key: bool,
+    },
     /// This node has no subscriber any more.
     Unsubscribe,
     /// A part of the history.
@@ -44,11 +47,11 @@ pub(crate) enum BrokerEvent {
     /// To [`BrokerRequest::Publish`].
     Published(Publication, Position),
     /// To [`BrokerRequest::Subscribe`]; no position where the channel keeps no history. Where only the
-    /// newest publication is recovered, it comes in any case.
+    /// newest publication is recovered, it comes in any case: one, or one of each key, oldest first.
     Subscribed {
         position: Option<Position>,
         recovery: Option<Recovery>,
-        newest: Option<Publication>,
+        newest: Vec<Publication>,
     },
     /// To [`BrokerRequest::Clear`].
     Cleared,

@@ -15,7 +15,7 @@
 //! Fields we do not know are skipped, as the protocol grows by adding some.
 
 use crate::command::{BadFrame, Command, Connect, Data, HistoryOf, Numbered, Subscribe};
-use crate::publication::{ClientInfo, Tags};
+use crate::publication::{ClientInfo, Publication, Tags};
 use crate::reply::{ClientError, Connected, Push, Reply, Subscribed};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -507,9 +507,13 @@ fn write_subscribed_object(out: &mut String, result: &Subscribed) {
             fields.add("\"recovered\":true");
         }
     }
-    if !result.publications().is_empty() {
+    let publications = result.publications();
+    if !publications.is_empty() {
         let out = fields.add("\"publications\":");
-        write_list(out, result.publications().iter().map(|one| one.json()));
+        match result.position {
+            Some(_) => write_list(out, publications.iter().map(|one| one.json())),
+            None => write_bare(out, publications),
+        }
     }
     if let Some(ttl) = result.ttl {
         let _ = write!(fields.add("\"expires\":true,\"ttl\":"), "{ttl}");
@@ -598,6 +602,18 @@ fn write_list<'a>(out: &mut String, items: impl Iterator<Item = &'a str>) {
     out.push(']');
 }
 
+/// Appends publications without their offsets.
+fn write_bare(out: &mut String, publications: &[Publication]) {
+    out.push('[');
+    for (n, publication) in publications.iter().enumerate() {
+        if n > 0 {
+            out.push(',');
+        }
+        write_object(out, &publication.sent_json(0, None));
+    }
+    out.push(']');
+}
+
 fn write_error(out: &mut String, error: &ClientError) {
     let _ = write!(out, "\"error\":{{\"code\":{},\"message\":", error.code);
     quote(out, error.message);
@@ -628,6 +644,14 @@ pub(crate) fn write_publication(out: &mut String, sent: &Sent<'_>) -> (Range<usi
     quote(out, sent.channel);
     out.push_str(",\"pub\":");
     let start = out.len();
+    let data = write_object(out, sent);
+    let object = start..out.len();
+    out.push_str("}}");
+    (object, data)
+}
+
+/// Appends a `Publication` object; the answer is where its data stand.
+fn write_object(out: &mut String, sent: &Sent<'_>) -> Range<usize> {
     out.push_str("{\"data\":");
     let data_start = out.len();
     out.push_str(sent.data);
@@ -641,9 +665,7 @@ pub(crate) fn write_publication(out: &mut String, sent: &Sent<'_>) -> (Range<usi
     }
     write_tags(out, sent.tags, sent.extra);
     let _ = write!(out, ",\"time\":{}}}", sent.at.unix_millis());
-    let object = start..out.len();
-    out.push_str("}}");
-    (object, data)
+    data
 }
 
 fn write_tags(out: &mut String, tags: &Tags, extra: Option<(&str, &str)>) {

@@ -242,7 +242,13 @@ fn connected(result: &Connected<'_>) -> schema::ConnectResult {
 
 fn subscribed(result: &Subscribed) -> schema::SubscribeResult {
     let recovered = matches!(result.recovery, Some((_, Recovery::Complete(_))));
-    let publications = result.publications().iter();
+    let publications = result.publications().iter().map(|one| {
+        let mut sent = one.sent(None);
+        if result.position.is_none() {
+            sent.offset = 0;
+        }
+        message(&sent)
+    });
     schema::SubscribeResult {
         expires: result.ttl.is_some(),
         ttl: result.ttl.unwrap_or(0),
@@ -250,7 +256,7 @@ fn subscribed(result: &Subscribed) -> schema::SubscribeResult {
         epoch: result
             .position
             .map_or_else(String::new, |p| p.epoch.to_string()),
-        publications: publications.map(publication).collect(),
+        publications: publications.collect(),
         recovered,
         offset: result.offset().unwrap_or(0),
         positioned: result.position.is_some(),

@@ -109,7 +109,8 @@ pub enum RecoveryMode {
     Off,
     /// Every publication that it missed, or the truth that some are gone.
     Stream,
-    /// The newest publication; also on the first subscribe.
+    /// The newest publication; also on the first subscribe. A subscriber that is conflated gets the newest
+    /// of each key, as far as the history reaches.
     Cache,
 }
 

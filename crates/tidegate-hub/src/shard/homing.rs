@@ -23,12 +23,14 @@ impl Shard {
             Question::Subscribe {
                 info,
                 attempt,
+                wish,
                 recover,
                 reject_unrecovered,
             } => {
                 let entry = Entry {
                     worker: asker.peer.worker(),
                     info: &info,
+                    wish,
                     recover: recover.as_ref().map(|(offset, epoch)| (*offset, &**epoch)),
                     reject_unrecovered,
                 };

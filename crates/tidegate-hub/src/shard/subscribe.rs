@@ -65,6 +65,7 @@ impl Shard {
         let question = Question::Subscribe {
             info: Arc::clone(sub.info.as_ref().unwrap_or(info)),
             attempt: sub.attempt,
+            wish,
             recover: subscribe
                 .recover
                 .as_ref()
@@ -239,6 +240,7 @@ impl Shard {
         let question = Question::Subscribe {
             info: sub.info.clone().unwrap_or(own),
             attempt: sub.attempt,
+            wish,
             recover: recover.map(|(offset, epoch)| (*offset, epoch.as_str().into())),
             reject_unrecovered: false,
         };
@@ -340,7 +342,8 @@ pub(super) fn ttl(at: Time, now: Time) -> u32 {
 }
 
 /// What a conflated subscriber is told: no position, for there is none that it could recover from, but
-/// what it got.
+/// what it got. The newest values that a cache gives stay; they are not part of what it counts, so they
+/// have no tag `skipped`.
 fn finish(result: &mut Subscribed, wish: Wish) {
     if wish.hz == 0 {
         return;
@@ -348,7 +351,6 @@ fn finish(result: &mut Subscribed, wish: Wish) {
     result.position = None;
     result.recoverable = false;
     result.recovery = None;
-    result.newest = None;
     let mode = wish.mode();
     let text = format!("{{\"delivery\":\"{mode}\",\"hz\":{}}}", wish.hz);
     result.data = RawJson::parse(&text).ok();

@@ -4,7 +4,7 @@
 use crate::on_1_and_4_workers;
 use serde_json::{Value, json};
 use std::time::Duration;
-use tidegate_hub::{Delivery, HubConfig, Namespace, Slow};
+use tidegate_hub::{Delivery, HubConfig, Namespace, RecoveryMode, Slow};
 use tidegate_sim::net::Net;
 
 on_1_and_4_workers!(
@@ -18,6 +18,7 @@ on_1_and_4_workers!(
     a_slow_client_that_takes_nothing_is_closed,
     a_slow_client_that_moves_is_kept,
     an_unsubscribed_conflated_client_gets_nothing_more,
+    a_cache_gives_conflated_subscribers_the_newest_of_each_key_at_once,
 );
 
 fn wish(channel: &str, data: &Value) -> Value {
@@ -382,4 +383,66 @@ fn an_unsubscribed_conflated_client_gets_nothing_more(net: Net) {
     net.pass(Duration::from_secs(2));
     assert!(net.pushes(a).is_empty());
     assert_eq!(net.total().local_topics, 0);
+}
+
+fn a_cache_gives_conflated_subscribers_the_newest_of_each_key_at_once(net: Net) {
+    let mut config = HubConfig::dev();
+    let open = Namespace {
+        delivery: Delivery {
+            conflate: true,
+            max_hz: 20,
+            key: Some("/s".to_owned()),
+            ..Delivery::default()
+        },
+        ..Namespace::open()
+    };
+    let cache = Namespace {
+        recovery: RecoveryMode::Cache,
+        ..open.clone()
+    };
+    config.namespaces.set("cache", cache);
+    config.namespaces.set("stream", open);
+    let mut net = Net::with(net.workers(), 1, config);
+    let channel = net.channel("cache:", 2);
+    let publisher = net.client(3);
+    // Nothing is there yet: nothing comes.
+    let early = net.client(0);
+    assert!(conflate(&mut net, early, &channel, 5)["publications"].is_null());
+    for (symbol, n) in [("A", 1), ("B", 2), ("A", 3), ("C", 4), ("B", 5)] {
+        net.publish(publisher, &channel, json!({ "s": symbol, "n": n }));
+    }
+    net.pass(Duration::from_secs(1));
+    let (data, skipped) = taken(&mut net, early, &channel);
+    assert_eq!(data.len() as u64 + skipped, 5);
+    for (worker, mode) in [(0, "conflate"), (1, "latest")] {
+        let late = net.client(worker);
+        let result = net.ask(late, wish(&channel, &json!({ "delivery": mode })))["subscribe"].clone();
+        let newest = result["publications"].as_array().unwrap();
+        let mut values: Vec<u64> = newest
+            .iter()
+            .map(|one| one["data"]["n"].as_u64().unwrap())
+            .collect();
+        values.sort_unstable();
+        assert_eq!(values, [3, 4, 5], "{mode}");
+        for one in newest {
+            assert!(one["offset"].is_null() && one["tags"].is_null(), "{one}");
+            assert!(one["info"]["client"].is_string() && one["time"].is_u64());
+        }
+        assert!(result["offset"].is_null() && result["recoverable"].is_null());
+        // What it counts begins with the next one.
+        net.pass(Duration::from_secs(1));
+        assert_eq!(taken(&mut net, late, &channel), (vec![], 0));
+        net.publish(publisher, &channel, json!({ "s": "A", "n": 6 }));
+        let next = json!({ "s": "A", "n": 6 });
+        assert_eq!(taken(&mut net, late, &channel), (vec![next], 0));
+        net.publish(publisher, &channel, json!({ "s": "A", "n": 3 }));
+    }
+    // A full one still gets one, with its offset; and where all is recovered, none is given away.
+    let full = net.client(1);
+    let result = net.subscribe(full, &channel);
+    assert_eq!(result["publications"].as_array().unwrap().len(), 1);
+    assert_eq!(result["publications"][0]["offset"], 9);
+    let stream = net.channel("stream:", 1);
+    net.publish(publisher, &stream, json!({ "s": "A" }));
+    assert!(conflate(&mut net, full, &stream, 5)["publications"].is_null());
 }

@@ -265,7 +265,11 @@ fn every_reply_is_written() {
         position: Some(position),
         ttl: Some(3),
         data: RawJson::parse("{}").ok(),
-        newest: Some(missed[1].clone()),
+        newest: vec![missed[1].clone()],
+        ..Subscribed::default()
+    };
+    let conflated = Subscribed {
+        newest: missed.clone(),
         ..Subscribed::default()
     };
     let subs = [(topic, sub)];
@@ -310,6 +314,10 @@ fn every_reply_is_written() {
             r#"{"id":9,"sub_refresh":{"expires":true,"ttl":7}}"#,
         ),
         (subscribed(None, false, None), r#"{"id":9,"subscribe":{}}"#),
+        (
+            Reply::Subscribed(conflated),
+            r#"{"id":9,"subscribe":{"publications":[{"data":1,"time":0},{"data":1,"time":0}]}}"#,
+        ),
         (
             subscribed(None, false, Some((0, Recovery::Lost))),
             r#"{"id":9,"subscribe":{"was_recovering":true}}"#,

@@ -206,6 +206,25 @@ fn a_method_that_we_do_not_know_is_error_104_and_two_at_once_107() {
 }
 
 #[test]
+fn publications_for_a_client_without_a_position_have_no_offset() {
+    let topic = TopicName::parse("c").unwrap();
+    let draft = Draft {
+        data: &Payload::Binary([7].into()),
+        info: None,
+        tags: &Tags::new(),
+    };
+    let result = Subscribed {
+        newest: vec![Publication::new(&topic, Some(5), Time::ZERO, &draft)],
+        ..Subscribed::default()
+    };
+    let publication = field(7, &field(4, &[7]));
+    assert_eq!(
+        written(&Reply::Subscribed(result)),
+        framed(&[number(1, 9), field(6, &publication)].concat())
+    );
+}
+
+#[test]
 fn arbitrary_octets_are_survived() {
     let subscribe = [field(1, b"c"), field(13, &field(6, &field(6, b"x")))].concat();
     let sample = framed(&[number(1, 1), field(5, &subscribe)].concat());
