@@ -58,6 +58,10 @@ pub struct HubConfig {
     /// A client whose outbox is above the high mark and that takes not a byte for so long is closed with
     /// 3008. Default: 10 s.
     pub no_progress: Duration,
+    /// A worker is told where a channel stands this long after a publication, so that members who missed it
+    /// in silence are made to recover. Default: 40 s.
+    /// Cost: one short mail for each channel that was published in and each worker with members of it.
+    pub position_check: Duration,
     /// How often one client may send commands; beyond it error 111. Default: no limit but the guard's.
     pub command_rate: Option<Rate>,
     /// Limits and timeouts of the WebSocket connections. Default: messages of 64 KiB, and no WebSocket
@@ -83,6 +87,7 @@ impl Default for HubConfig {
             connect: Duration::from_secs(15),
             expired_grace: Duration::from_secs(25),
             no_progress: Duration::from_secs(10),
+            position_check: Duration::from_secs(40),
             command_rate: None,
             connection: Arc::new(Config {
                 limits: Limits::hub(),

@@ -34,6 +34,14 @@ enum Task {
     Tell,
     /// A user's grace is over.
     Over(Arc<str>),
+    /// Tell where the channel stands.
+    Check,
+}
+
+/// What members of a channel, or their workers, are to be told.
+pub(crate) enum Due {
+    News(Vec<Push>),
+    Stands(Position),
 }
 
 /// A client that wants to be a member.
@@ -245,6 +253,9 @@ impl Home {
                     let most = limits.idempotency_keys;
                     self.known.add(name, key, position, until, most);
                 }
+                if publication.offset() > 0 {
+                    self.check_later(name, now);
+                }
                 Ok((Some(publication), position))
             }
             other => Err(refusal(&other)),
@@ -327,6 +338,35 @@ impl Home {
         self.topics.get(name).map_or(&[], |topic| &topic.workers)
     }
 
+    /// Some time from now the members' workers are told where the channel stands, so that one that has lost
+    /// something in silence notices.
+    pub(crate) fn check_later(&mut self, name: &TopicName, now: Time) {
+        let Some(topic) = self.topics.get_mut(name).filter(|topic| !topic.checked) else {
+            return; // nobody could have lost anything, or it is seen to already
+        };
+        topic.checked = true;
+        let at = now + self.config.position_check;
+        self.due.push(Reverse((at, name.clone(), Task::Check)));
+    }
+
+    /// Where the channel stands, if it is time to say so and somebody is there to hear it.
+    fn check(&mut self, name: &TopicName, now: Time) -> Option<Position> {
+        let topic = self.topics.get_mut(name)?;
+        topic.checked = false;
+        if topic.is_empty() {
+            return None;
+        }
+        let page = Page {
+            limit: Some(0),
+            ..Page::default()
+        };
+        let request = BrokerRequest::History { epoch: None, page };
+        match self.ask(name, request, now, 0) {
+            Ok(BrokerEvent::History(slice)) => Some(slice.position),
+            _ => None,
+        }
+    }
+
     /// A publication did not reach a worker: it gets no more until a member of it subscribes anew.
     pub(crate) fn lags(&mut self, name: &TopicName, worker: WorkerId) {
         let topic = self.topics.get_mut(name);
@@ -342,22 +382,21 @@ impl Home {
     }
 
     /// Does what is due; the answer is what members of channels are to be told.
-    pub(crate) fn expire(&mut self, now: Time) -> Vec<(TopicName, Vec<Push>)> {
+    pub(crate) fn expire(&mut self, now: Time) -> Vec<(TopicName, Due)> {
         self.broker.expire(now);
-        let mut news = Vec::new();
+        let mut all = Vec::new();
         while self.due.peek().is_some_and(|Reverse((at, ..))| *at <= now) {
             let Some(Reverse((_, name, task))) = self.due.pop() else {
                 break;
             };
-            let pushes = match task {
-                Task::Tell => self.told(&name),
-                Task::Over(user) => self.over(&name, &user, now).into_iter().collect(),
+            let due = match task {
+                Task::Tell => Some(Due::News(self.told(&name))),
+                Task::Over(user) => self.over(&name, &user, now).map(|push| Due::News(vec![push])),
+                Task::Check => self.check(&name, now).map(Due::Stands),
             };
-            if !pushes.is_empty() {
-                news.push((name, pushes));
-            }
+            all.extend(due.map(|due| (name, due)));
         }
-        news
+        all
     }
 
     /// Who came and went since the last time.

@@ -38,6 +38,11 @@ pub(crate) enum WorkerMail {
     Deliver { topic: TopicName, what: Delivered },
     /// From the home: something could not be delivered; make the channel's members recover.
     Resync { topic: TopicName },
+    /// From the home: what the worker has been sent of the channel goes up to here.
+    Stands {
+        topic: TopicName,
+        position: Position,
+    },
 }
 
 /// What a home gives to the members of a channel.

@@ -93,6 +93,9 @@ disconnects! {
     EXPIRED = 3005, "connection expired";
     /// The client did not take its messages fast enough; its outbox is full.
     SLOW = 3008, "slow";
+    /// A channel that the server subscribed the client to has lost something on the way to its worker; the
+    /// client comes back and recovers. (For a channel of its own it is unsubscribed with 2500.)
+    INSUFFICIENT_STATE = 3010, "insufficient state";
     /// The control plane wants the client to connect anew.
     RECONNECT = 3011, "force reconnect";
     /// The client did not answer a ping.

@@ -10,7 +10,7 @@ mod watch;
 
 use crate::codec::Form;
 use crate::config::HubConfig;
-use crate::home::Home;
+use crate::home::{Due, Home};
 use crate::local::LocalMembers;
 use crate::mail::{Answer, Asker, Delivered, Mail, ShardMail, WorkerMail};
 use crate::publication::ClientInfo;
@@ -38,7 +38,7 @@ type Out<'a, 'b> = &'a mut Outboxes<'b, ShardMail>;
 /// |-------------------------------|------------------------------------------------------------------|
 /// | a client's outbox             | it is closed with 3008; it comes back and recovers; or it is moved down to `conflate` in time, where its namespace says so ([`crate::Slow`]) |
 /// | the home's mailbox            | the command is answered error 111; subscribes are retried by SDKs|
-/// | a member worker's mailbox     | its members get an unsubscribe with code 2500: they subscribe again and recover |
+/// | a member worker's mailbox     | its members get an unsubscribe with code 2500: they subscribe again and recover; where the server has subscribed them they are closed with 3010 and recover when they are back |
 ///
 /// For the last the home needs no mailbox: it stops sending that channel to that worker at once, and
 /// keeps the order "make them recover" in memory, in front of whatever it has to say later, until the
@@ -388,8 +388,11 @@ impl Shard {
             return;
         }
         self.expires = None;
-        for (topic, pushes) in self.home.expire(now) {
-            self.announce(&topic, pushes, out);
+        for (topic, due) in self.home.expire(now) {
+            match due {
+                Due::News(pushes) => self.announce(&topic, pushes, out),
+                Due::Stands(position) => self.tell_position(&topic, position, out),
+            }
         }
     }
 }
@@ -447,6 +450,9 @@ impl Handler for Shard {
                 Delivered::Presence(news) => self.deliver_news(&topic, &news, out),
             },
             Mail::Worker(WorkerMail::Resync { topic }) => self.resync(&topic, out),
+            Mail::Worker(WorkerMail::Stands { topic, position }) => {
+                self.stands(&topic, position, out);
+            }
             Mail::Control(control) => self.control(control, out),
         }
         self.settle(out);

@@ -120,6 +120,8 @@ pub(crate) struct Topic {
     pub(crate) presence: Presence,
     /// Who came (true) and went, not told yet.
     pub(crate) news: Vec<(Arc<ClientInfo>, bool)>,
+    /// The members' workers will be told where the channel stands.
+    pub(crate) checked: bool,
 }
 
 /// The members that one worker has in a channel.

@@ -5,8 +5,8 @@ use super::{Out, Shard, TIMER_PACE};
 use crate::codec::{Form, Shared};
 use crate::config::Slow;
 use crate::pace::{self, When};
-use crate::publication::Publication;
-use crate::reply::{Push, Unsubscribed};
+use crate::publication::{Position, Publication};
+use crate::reply::{Disconnect, Push, Unsubscribed};
 use crate::session::Wish;
 use crate::topic::TopicName;
 use tidegate_proto::{Level, PeerId, Time, TimerId};
@@ -205,17 +205,30 @@ impl Shard {
         }
     }
 
-    /// Something did not reach this worker: its members of the channel must recover.
+    /// The home says how far this worker should have come in a channel.
+    pub(super) fn stands(&mut self, topic: &TopicName, position: Position, out: Out<'_, '_>) {
+        if !self.local.stands(topic, position) {
+            self.resync(topic, out);
+        }
+    }
+
+    /// Something did not reach this worker: its members of the channel must recover. Those that the server
+    /// has subscribed would not come back to the channel by themselves, so they come back as a whole.
     pub(super) fn resync(&mut self, topic: &TopicName, out: Out<'_, '_>) {
         for slot in self.local.take(topic) {
             let Some(session) = self.sessions.in_slot(slot) else {
                 continue;
             };
             let peer = session.peer;
-            if let Some(sub) = session.sub_mut(topic) {
-                sub.member = None; // it stands nowhere any more
+            let Some(sub) = session.sub_mut(topic) else {
+                continue;
+            };
+            sub.member = None; // it stands nowhere any more
+            if sub.wish.server {
+                self.disconnect(peer, &Disconnect::INSUFFICIENT_STATE, out);
+            } else {
+                self.end(peer, topic, Unsubscribed::INSUFFICIENT_STATE, out);
             }
-            self.end(peer, topic, Unsubscribed::INSUFFICIENT_STATE, out);
         }
     }
 

@@ -4,7 +4,7 @@ use super::{Out, Shard};
 use crate::codec::Shared;
 use crate::home::{Entered, Entry, How};
 use crate::mail::{Answer, Ask, Asker, Delivered, Question, WorkerMail};
-use crate::publication::{ClientInfo, Draft, Tags};
+use crate::publication::{ClientInfo, Draft, Position, Tags};
 use crate::reply::Push;
 use crate::topic::TopicName;
 use std::sync::Arc;
@@ -96,6 +96,28 @@ impl Shard {
             let news = Delivered::Presence(Shared::new(topic, news));
             self.fan_out(topic, Some(news), out);
         }
+    }
+
+    /// Tells the members' workers where a channel stands. One that cannot be told now is told later; one
+    /// that is known to have lost something recovers anyway.
+    pub(super) fn tell_position(
+        &mut self,
+        topic: &TopicName,
+        position: Position,
+        out: Out<'_, '_>,
+    ) {
+        let mut later = false;
+        for members in self.home.members(topic) {
+            if members.worker != self.worker && members.live {
+                let topic = topic.clone();
+                let mail = WorkerMail::Stands { topic, position };
+                later |= self.spool.offer(members.worker, mail, out).is_err();
+            }
+        }
+        if later {
+            self.home.check_later(topic, out.now());
+        }
+        self.stands(topic, position, out);
     }
 
     fn answer(&mut self, to: Asker, answer: Answer, out: Out<'_, '_>) {

@@ -137,9 +137,7 @@ impl Shard {
         let peer = to.peer;
         if let Ok(Some(position)) = result.as_ref().map(|result| result.position) {
             // Said before the newcomer is added: it is about those that are here.
-            if !self.local.stands(topic, position) {
-                self.resync(topic, out);
-            }
+            self.stands(topic, position, out);
         }
         let Some(session) = self.sessions.get_mut(peer) else {
             return;

@@ -3,7 +3,7 @@
 use crate::on_1_and_4_workers;
 use serde_json::{Value, json};
 use std::time::Duration;
-use tidegate_hub::{HubConfig, HubLimits};
+use tidegate_hub::{HubConfig, HubLimits, ServerSubscribe, Target};
 use tidegate_sim::net::Net;
 
 on_1_and_4_workers!(
@@ -181,6 +181,94 @@ fn members_behind_a_full_mailbox_recover() {
     assert_eq!(net.data(far, &channel), [6]);
     let stats = net.ask(here, json!({ "presence_stats": { "channel": channel } }));
     assert_eq!(stats["presence_stats"]["num_clients"], 2);
+}
+
+/// One publication, and nothing behind it that would show the gap, vanishes on its way to the members' worker.
+fn lose_one(net: &mut Net, publisher: usize, channel: &str) {
+    net.eager = false;
+    net.tell(
+        publisher,
+        json!({ "publish": { "channel": channel, "data": "lost" } }),
+    );
+    assert!(net.lose(1, 2), "a publication was under way");
+    net.eager = true;
+    net.pump();
+}
+
+#[test]
+fn who_has_lost_something_in_silence_is_told_to_recover() {
+    let mut net = Net::new(4);
+    let channel = net.channel("chat:", 1);
+    let (far, here, publisher) = (net.client(2), net.client(1), net.client(1));
+    let asked = json!({ "channel": channel, "positioned": true, "recoverable": true });
+    let start = net.ask(far, json!({ "subscribe": asked }))["subscribe"].clone();
+    assert_eq!(start["positioned"], true);
+    net.subscribe(here, &channel);
+    net.publish(publisher, &channel, json!("first"));
+    assert_eq!(net.data(far, &channel), ["first"]);
+    // Where nothing is lost, nobody is disturbed.
+    net.pass(Duration::from_secs(100));
+    assert!(net.pushes(far).is_empty());
+    lose_one(&mut net, publisher, &channel);
+    assert_eq!(net.data(here, &channel), ["first", "lost"]);
+    net.pass(Duration::from_secs(39));
+    assert!(net.pushes(far).is_empty());
+    net.pass(Duration::from_secs(2));
+    let told = json!({ "channel": channel, "unsubscribe": { "code": 2500, "reason": "insufficient state" } });
+    assert_eq!(net.pushes(far), [told]);
+    assert!(net.pushes(here).is_empty());
+    let back =
+        json!({ "channel": channel, "recover": true, "offset": 1, "epoch": start["epoch"] });
+    let result = net.ask(far, json!({ "subscribe": back }))["subscribe"].clone();
+    assert_eq!(result["recovered"], true);
+    assert_eq!(result["publications"][0]["data"], "lost");
+    net.pass(Duration::from_secs(100));
+    assert!(net.pushes(far).is_empty(), "once is enough");
+}
+
+/// The SDKs do not subscribe again to what the server has subscribed them to; they connect again.
+#[test]
+fn who_was_subscribed_by_the_server_and_has_lost_something_is_closed_with_3010() {
+    let mut net = Net::new(4);
+    let channel = net.channel("chat:", 1);
+    let [far, publisher] = [2, 1].map(|worker| {
+        let id = net.socket(worker);
+        let connected = net.ask(id, json!({ "connect": {} }));
+        let target = Target {
+            client: connected["connect"]["client"].as_str().map(str::to_owned),
+            ..Target::default()
+        };
+        let subscribed = net.hub_ask(|hub, answer| {
+            hub.subscribe(target, &channel, ServerSubscribe::default(), answer)
+        });
+        assert_eq!(subscribed, Ok(1));
+        id
+    });
+    net.publish(publisher, &channel, json!("first"));
+    assert_eq!(net.data(far, &channel), ["first"]);
+    lose_one(&mut net, publisher, &channel);
+    net.pass(Duration::from_secs(41));
+    let told = Some((3010, "insufficient state".to_owned()));
+    assert_eq!(net.clients[far].close, told);
+    assert_eq!(net.data(publisher, &channel), ["first", "lost"]);
+    let stats = net.ask(publisher, json!({ "presence_stats": { "channel": channel } }));
+    assert_eq!(stats["presence_stats"]["num_clients"], 1);
+}
+
+/// The worker is told where the channel stands as soon as its mailbox has room.
+#[test]
+fn a_full_mailbox_does_not_hide_a_loss() {
+    let mut net = Net::new(4);
+    let channel = net.channel("chat:", 1);
+    let (far, publisher) = (net.client(2), net.client(1));
+    net.subscribe(far, &channel);
+    lose_one(&mut net, publisher, &channel);
+    net.room(0);
+    net.pass(Duration::from_secs(50));
+    assert!(net.pushes(far).is_empty());
+    net.room(usize::MAX);
+    net.pass(Duration::from_secs(31));
+    assert_eq!(net.pushes(far).last().unwrap()["unsubscribe"]["code"], 2500);
 }
 
 /// Departures must arrive, or the home would count ghosts for ever.
