@@ -5,6 +5,8 @@ use crate::broker::memory::Memory;
 use crate::broker::{About, BrokerEvent, BrokerRequest, Since};
 use crate::config::{HubConfig, JoinLeave, Namespace, PresenceBy, RecoveryMode};
 use crate::history::{Page, Recovery, Slice};
+use crate::mail::Departure;
+use crate::news::Tell;
 use crate::presence::{Left, PresenceStats, Rule};
 use crate::publication::{ClientInfo, Draft, Position, Publication};
 use crate::reply::{ClientError, Push, Subscribed};
@@ -25,6 +27,8 @@ pub(crate) struct Home {
     broker: Memory,
     due: BinaryHeap<Reverse<(Time, TopicName, Task)>>,
     known: Known,
+    /// Joins and leaves that nobody was told.
+    untold: u64,
 }
 
 /// What is to be done for a channel at some time.
@@ -57,7 +61,7 @@ pub(crate) struct Entry<'a> {
 pub(crate) struct Entered {
     pub(crate) result: Result<Box<Subscribed>, ClientError>,
     /// The members are to be told this.
-    pub(crate) news: Option<Push>,
+    pub(crate) news: Vec<Push>,
 }
 
 impl Home {
@@ -69,6 +73,7 @@ impl Home {
             broker,
             due: BinaryHeap::new(),
             known: Known::new(seed),
+            untold: 0,
         }
     }
 
@@ -113,7 +118,7 @@ impl Home {
             return self.refuse(name, entry, ClientError::UNRECOVERABLE_POSITION);
         }
         let topic = self.topics.entry(name.clone()).or_default();
-        topic.enter(entry.worker);
+        topic.enter(entry.worker, entry.wish.join_leave);
         let newcomer = !options.presence || topic.presence.join(entry.info, rule(options));
         let joined = options.join_leave != JoinLeave::Off && newcomer;
         let cached = options.recovery == RecoveryMode::Cache;
@@ -121,7 +126,10 @@ impl Home {
             let since = position.filter(|_| cached).map_or(offset, |p| p.offset);
             (since, recovery.unwrap_or(Recovery::Lost))
         });
-        let news = joined.then(|| Arc::clone(entry.info));
+        let news = match joined {
+            true => self.tell(name, options, Arc::clone(entry.info), true, now),
+            false => Vec::new(),
+        };
         Entered {
             result: Ok(Box::new(Subscribed {
                 position,
@@ -130,7 +138,7 @@ impl Home {
                 newest,
                 ..Subscribed::default()
             })),
-            news: news.and_then(|info| self.tell(name, options, info, true, now)),
+            news,
         }
     }
 
@@ -140,23 +148,25 @@ impl Home {
         self.topics
             .entry(name.clone())
             .or_default()
-            .enter(entry.worker);
+            .enter(entry.worker, entry.wish.join_leave);
         Entered {
             result: Err(error),
-            news: None,
+            news: Vec::new(),
         }
     }
 
     /// A member leaves. What the others are to be told.
     pub(crate) fn leave(
         &mut self,
-        name: &TopicName,
+        departure: &Departure,
         worker: WorkerId,
-        info: &Arc<ClientInfo>,
         now: Time,
-    ) -> Option<Push> {
-        let topic = self.topics.get_mut(name)?;
-        topic.leave(worker);
+    ) -> Vec<Push> {
+        let (name, info) = (&departure.topic, &departure.info);
+        let Some(topic) = self.topics.get_mut(name) else {
+            return Vec::new();
+        };
+        topic.leave(worker, departure.listens);
         let config = Arc::clone(&self.config);
         let options = config.namespaces.options(name);
         let rule = options.map_or(NOBODY, rule);
@@ -168,11 +178,16 @@ impl Home {
         }
         if empty {
             self.forget(name, options, now);
-            return None;
+            return Vec::new();
         }
-        let options = options.filter(|options| options.join_leave != JoinLeave::Off)?;
+        let Some(options) = options.filter(|options| options.join_leave != JoinLeave::Off) else {
+            return Vec::new();
+        };
         let gone = left == Left::Gone || (left == Left::Unknown && !options.presence);
-        gone.then(|| self.tell(name, options, Arc::clone(info), false, now))?
+        match gone {
+            true => self.tell(name, options, Arc::clone(info), false, now),
+            false => Vec::new(),
+        }
     }
 
     /// Nobody is subscribed any more. The channel is kept as long as somebody is said to be there.
@@ -194,7 +209,8 @@ impl Home {
         }
     }
 
-    /// Somebody came or went: what is to be told at once, if it does not wait for others.
+    /// Somebody came or went: what is to be told at once, if it does not wait for others. Where too many
+    /// want to be told, nobody is.
     fn tell(
         &mut self,
         name: &TopicName,
@@ -202,27 +218,26 @@ impl Home {
         info: Arc<ClientInfo>,
         came: bool,
         now: Time,
-    ) -> Option<Push> {
-        if options.join_leave_batch.is_zero() {
-            return Some(push(info, came));
-        }
-        let topic = self.topics.get_mut(name)?;
-        if topic.news.is_empty() {
-            let at = now + options.join_leave_batch;
-            self.due.push(Reverse((at, name.clone(), Task::Tell)));
-        }
-        let by_user = options.presence_by == PresenceBy::User && !info.user().is_empty();
-        let same = |other: &ClientInfo| match by_user {
-            true => other.user() == info.user(),
-            false => other.id() == info.id(),
+    ) -> Vec<Push> {
+        let Some(topic) = self.topics.get_mut(name) else {
+            return Vec::new();
         };
-        // Who came and went in between is not mentioned.
-        let opposite = |(other, before): &(Arc<ClientInfo>, bool)| same(other) && *before != came;
-        match topic.news.iter().rposition(opposite) {
-            Some(at) => drop(topic.news.remove(at)),
-            None => topic.news.push((info, came)),
+        if topic.listeners > options.join_leave_limit {
+            self.untold += 1 + topic.news.forget() as u64;
+            return Vec::new();
         }
-        None
+        let by_user = options.presence_by == PresenceBy::User;
+        let same = |one: &ClientInfo, other: &ClientInfo| match by_user && !one.user().is_empty() {
+            true => one.user() == other.user(),
+            false => one.id() == other.id(),
+        };
+        let batch = options.join_leave_batch;
+        match topic.news.add(info, came, same, batch, now) {
+            Tell::Now(pushes) => return pushes,
+            Tell::At(at) => self.due.push(Reverse((at, name.clone(), Task::Tell))),
+            Tell::Later => {}
+        }
+        Vec::new()
     }
 
     /// Publishes. `None` in place of a publication: this idempotency key has been seen before.
@@ -391,7 +406,7 @@ impl Home {
             };
             let due = match task {
                 Task::Tell => Some(Due::News(self.told(&name))),
-                Task::Over(user) => self.over(&name, &user, now).map(|push| Due::News(vec![push])),
+                Task::Over(user) => Some(Due::News(self.over(&name, &user, now))),
                 Task::Check => self.check(&name, now).map(Due::Stands),
             };
             all.extend(due.map(|due| (name, due)));
@@ -401,27 +416,41 @@ impl Home {
 
     /// Who came and went since the last time.
     fn told(&mut self, name: &TopicName) -> Vec<Push> {
-        let news = self
-            .topics
-            .get_mut(name)
-            .map(|topic| std::mem::take(&mut topic.news));
-        let news = news.into_iter().flatten();
-        news.map(|(info, came)| push(info, came)).collect()
+        let Some(topic) = self.topics.get_mut(name) else {
+            return Vec::new();
+        };
+        let options = self.config.namespaces.options(name);
+        let most = options.map_or(0, |options| options.join_leave_limit);
+        if topic.listeners > most {
+            self.untold += topic.news.forget() as u64;
+        }
+        topic.news.take()
     }
 
-    fn over(&mut self, name: &TopicName, user: &str, now: Time) -> Option<Push> {
-        let topic = self.topics.get_mut(name)?;
-        let gone = topic.presence.over(user, now)?;
+    fn over(&mut self, name: &TopicName, user: &str, now: Time) -> Vec<Push> {
+        let Some(topic) = self.topics.get_mut(name) else {
+            return Vec::new();
+        };
+        let Some(gone) = topic.presence.over(user, now) else {
+            return Vec::new();
+        };
         let config = Arc::clone(&self.config);
         let options = config.namespaces.options(name);
         if topic.is_empty() {
             if topic.presence.is_empty() {
                 self.topics.remove(name);
             }
-            return None;
+            return Vec::new();
         }
-        let options = options.filter(|options| options.join_leave != JoinLeave::Off)?;
-        self.tell(name, options, gone, false, now)
+        match options.filter(|options| options.join_leave != JoinLeave::Off) {
+            Some(options) => self.tell(name, options, gone, false, now),
+            None => Vec::new(),
+        }
+    }
+
+    /// How many joins and leaves nobody was told, because too many wanted to know.
+    pub(crate) fn untold(&self) -> u64 {
+        self.untold
     }
 
     /// Channels with members, channels with a position, bytes of history.
@@ -478,13 +507,6 @@ const NOBODY: Rule = Rule {
     by_user: false,
     grace: std::time::Duration::ZERO,
 };
-
-fn push(info: Arc<ClientInfo>, came: bool) -> Push {
-    match came {
-        true => Push::Join(info),
-        false => Push::Leave(info),
-    }
-}
 
 fn refusal(event: &BrokerEvent) -> ClientError {
     match event {

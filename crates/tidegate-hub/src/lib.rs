@@ -41,6 +41,7 @@ mod home;
 mod hub;
 mod local;
 mod mail;
+mod news;
 mod pace;
 mod presence;
 mod publication;

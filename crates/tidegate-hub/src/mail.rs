@@ -30,7 +30,7 @@ pub(crate) enum WorkerMail {
     /// To the home: these clients of `from` are members no more.
     Leave {
         from: WorkerId,
-        members: Vec<(TopicName, Arc<ClientInfo>)>,
+        members: Vec<Departure>,
     },
     /// From the home: the answer to an [`Ask`].
     Answer { to: Asker, answer: Answer },
@@ -43,6 +43,15 @@ pub(crate) enum WorkerMail {
         topic: TopicName,
         position: Position,
     },
+}
+
+/// A client is a member of a channel no more.
+#[derive(Clone)]
+pub(crate) struct Departure {
+    pub(crate) topic: TopicName,
+    pub(crate) info: Arc<ClientInfo>,
+    /// It wanted to be told who comes and goes.
+    pub(crate) listens: bool,
 }
 
 /// What a home gives to the members of a channel.

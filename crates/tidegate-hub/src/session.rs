@@ -3,6 +3,7 @@
 
 use crate::codec::Form;
 use crate::config::Rate;
+use crate::mail::Departure;
 use crate::publication::ClientInfo;
 use crate::reply::Subscribed;
 use crate::token::Stamp;
@@ -130,6 +131,17 @@ pub(crate) struct Subscription {
     pub(crate) expires: Option<Time>,
     /// For the client: data of a subscribe push, when the server has begun it.
     pub(crate) server_data: Option<crate::publication::RawJson>,
+}
+
+impl Subscription {
+    /// What its home is told when it ends; `own` is who the client is elsewhere.
+    pub(crate) fn departs(self, own: &Arc<ClientInfo>) -> Departure {
+        Departure {
+            topic: self.topic,
+            info: self.info.unwrap_or_else(|| Arc::clone(own)),
+            listens: self.wish.join_leave,
+        }
+    }
 }
 
 /// Where a subscription stands among the members of its channel on this worker.

@@ -12,14 +12,12 @@ use crate::codec::Form;
 use crate::config::HubConfig;
 use crate::home::{Due, Home};
 use crate::local::LocalMembers;
-use crate::mail::{Answer, Asker, Delivered, Mail, ShardMail, WorkerMail};
-use crate::publication::ClientInfo;
+use crate::mail::{Answer, Asker, Delivered, Departure, Mail, ShardMail, WorkerMail};
 use crate::reply::{Disconnect, Reply};
 use crate::seed::Seed;
 use crate::session::{Session, Sessions};
 use crate::spool::Spool;
 use crate::stats::{Revocation, WorkerStats};
-use crate::topic::TopicName;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -279,8 +277,7 @@ impl Shard {
                 self.local.remove(&sub.topic, at, &mut self.sessions);
             }
             let home = sub.topic.home(self.workers);
-            let info = sub.info.unwrap_or_else(|| Arc::clone(&info));
-            by_home[usize::from(home.0)].push((sub.topic, info));
+            by_home[usize::from(home.0)].push(sub.departs(&info));
         }
         for (home, members) in by_home.into_iter().enumerate() {
             if !members.is_empty() {
@@ -302,7 +299,7 @@ impl Shard {
     fn leave(
         &mut self,
         home: WorkerId,
-        members: Vec<(TopicName, Arc<ClientInfo>)>,
+        members: Vec<Departure>,
         out: Out<'_, '_>,
     ) {
         if home == self.worker {

@@ -92,6 +92,9 @@ worker_stats! {
     skipped;
     /// Since the start: subscriptions of slow clients that were moved down to conflated.
     moved_down;
+    /// Since the start: joins and leaves that nobody was told, because more than
+    /// [`crate::Namespace::join_leave_limit`] wanted to know.
+    untold;
     /// Since the start: recoveries in which everything missed was sent.
     recovered;
     /// Since the start: recoveries in which something was gone.

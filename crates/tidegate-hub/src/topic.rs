@@ -1,7 +1,7 @@
 //! Names of channels, which worker is home to one, and who is there; it never sends anything itself.
 
+use crate::news::News;
 use crate::presence::Presence;
-use crate::publication::ClientInfo;
 use std::fmt;
 use std::sync::Arc;
 use tidegate_proto::WorkerId;
@@ -118,8 +118,9 @@ pub(crate) fn fits(pattern: &str, name: &str) -> bool {
 pub(crate) struct Topic {
     pub(crate) workers: Vec<Members>,
     pub(crate) presence: Presence,
-    /// Who came (true) and went, not told yet.
-    pub(crate) news: Vec<(Arc<ClientInfo>, bool)>,
+    /// How many want to be told who comes and goes.
+    pub(crate) listeners: usize,
+    pub(crate) news: News,
     /// The members' workers will be told where the channel stands.
     pub(crate) checked: bool,
 }
@@ -135,7 +136,9 @@ pub(crate) struct Members {
 }
 
 impl Topic {
-    pub(crate) fn enter(&mut self, worker: WorkerId) {
+    /// A member comes, which wants to be told who does, or not.
+    pub(crate) fn enter(&mut self, worker: WorkerId, listens: bool) {
+        self.listeners += usize::from(listens);
         match self.workers.iter_mut().find(|m| m.worker == worker) {
             Some(members) => {
                 members.count += 1;
@@ -149,8 +152,10 @@ impl Topic {
         }
     }
 
-    pub(crate) fn leave(&mut self, worker: WorkerId) {
+    /// A member that came goes.
+    pub(crate) fn leave(&mut self, worker: WorkerId, listens: bool) {
         if let Some(at) = self.workers.iter().position(|m| m.worker == worker) {
+            self.listeners -= usize::from(listens);
             self.workers[at].count -= 1;
             if self.workers[at].count == 0 {
                 self.workers.swap_remove(at);
@@ -248,17 +253,19 @@ mod tests {
     fn a_worker_that_lags_is_live_again_with_its_next_member() {
         let (here, there) = (WorkerId(0), WorkerId(3));
         let mut topic = Topic::default();
-        topic.enter(here);
-        topic.enter(there);
+        topic.enter(here, true);
+        topic.enter(there, false);
         topic.workers[1].live = false;
-        topic.enter(there);
+        topic.enter(there, false);
         assert_eq!(topic.workers[1].count, 2);
         assert!(topic.workers[1].live);
+        assert_eq!(topic.listeners, 1);
         for worker in [there, there, here] {
             assert!(!topic.is_empty());
-            topic.leave(worker);
+            topic.leave(worker, worker == here);
         }
         assert!(topic.is_empty());
-        topic.leave(here); // unknown: nothing to do
+        assert_eq!(topic.listeners, 0);
+        topic.leave(here, true); // unknown: nothing to do
     }
 }

@@ -155,6 +155,7 @@ pub(crate) struct ClientsTable {
     pub(crate) connect: Span,
     pub(crate) expired_grace: Span,
     pub(crate) no_progress: Span,
+    pub(crate) position_check: Span,
     pub(crate) command_rate: Option<RateTable>,
 }
 
@@ -169,6 +170,7 @@ impl Default for ClientsTable {
             connect: Span(hub.connect),
             expired_grace: Span(hub.expired_grace),
             no_progress: Span(hub.no_progress),
+            position_check: Span(hub.position_check),
             command_rate: None,
         }
     }
@@ -244,6 +246,7 @@ pub(crate) struct NamespaceTable {
     pub(crate) leave_grace: Span,
     pub(crate) join_leave: JoinLeaveKey,
     pub(crate) join_leave_batch: Span,
+    pub(crate) join_leave_limit: usize,
     pub(crate) subscribe: WhoKey,
     pub(crate) publish: WhoKey,
     pub(crate) read_history: WhoKey,
@@ -265,6 +268,7 @@ impl Default for NamespaceTable {
             leave_grace: Span(hub.leave_grace),
             join_leave: JoinLeaveKey::Off,
             join_leave_batch: Span(hub.join_leave_batch),
+            join_leave_limit: hub.join_leave_limit,
             subscribe: WhoKey::Nobody,
             publish: WhoKey::Nobody,
             read_history: WhoKey::Nobody,

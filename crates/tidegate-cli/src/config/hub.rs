@@ -50,6 +50,8 @@ impl Config {
             expired_grace: clients.expired_grace.0,
             no_progress: self
                 .at_least_a_second(&["clients", "no_progress"], clients.no_progress.0)?,
+            position_check: self
+                .at_least_a_second(&["clients", "position_check"], clients.position_check.0)?,
             command_rate: clients.command_rate.map(rate),
             connection: Arc::new(connection),
             ..base
@@ -254,6 +256,7 @@ fn namespace(table: &NamespaceTable) -> Namespace {
             JoinLeaveKey::Forced => JoinLeave::Forced,
         },
         join_leave_batch: table.join_leave_batch.0,
+        join_leave_limit: table.join_leave_limit,
         subscribe: who(table.subscribe),
         publish: who(table.publish),
         read_history: who(table.read_history),

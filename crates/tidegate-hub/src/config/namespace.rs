@@ -25,9 +25,14 @@ pub struct Namespace {
     pub leave_grace: Duration,
     /// Whether subscribers are told who comes and goes. Default: off.
     pub join_leave: JoinLeave,
-    /// Joins and leaves are collected for so long and then sent in one frame; who came and went in
-    /// between is not mentioned. Zero sends each at once. Default: zero.
+    /// Joins and leaves are collected for so long and then sent in one frame, or when that frame reaches
+    /// 64 KiB; who came and went in between is not mentioned. Zero sends 20 a second at once, and collects
+    /// what is beyond that for 100 ms. Default: zero.
     pub join_leave_batch: Duration,
+    /// While more subscribers of a channel than this want to be told who comes and goes, nobody is: what
+    /// each of so many would be told of each other grows with their square. The counts of presence stay.
+    /// [`crate::WorkerStats::untold`] counts what was left out. Default: 1,000.
+    pub join_leave_limit: usize,
     /// Who may subscribe without a subscription token. Default: nobody.
     pub subscribe: Who,
     /// Which clients may publish. Default: nobody.
@@ -57,6 +62,7 @@ impl Default for Namespace {
             leave_grace: Duration::ZERO,
             join_leave: JoinLeave::Off,
             join_leave_batch: Duration::ZERO,
+            join_leave_limit: 1_000,
             subscribe: Who::Nobody,
             publish: Who::Nobody,
             read_history: Who::Nobody,

@@ -226,6 +226,7 @@ impl Shard {
             history_bytes: size.history as u64,
             in_flight: u64::from(size.in_flight),
             spooled: size.spooled as u64,
+            untold: self.home.untold(),
             ..self.stats.clone()
         }
     }

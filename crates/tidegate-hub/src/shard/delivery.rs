@@ -253,8 +253,9 @@ impl Shard {
         *self.stats.unsubscribes.entry(why.code).or_default() += 1;
         let push = form.pushes(topic.as_str(), &[Push::Unsubscribed(why)]);
         self.push(peer, &push, out);
-        if let Some(info) = sub.info.or(info) {
-            self.leave(topic.home(self.workers), vec![(topic.clone(), info)], out);
+        if let Some(info) = info {
+            let home = topic.home(self.workers);
+            self.leave(home, vec![sub.departs(&info)], out);
         }
     }
 

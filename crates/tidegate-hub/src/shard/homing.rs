@@ -3,11 +3,10 @@
 use super::{Out, Shard};
 use crate::codec::Shared;
 use crate::home::{Entered, Entry, How};
-use crate::mail::{Answer, Ask, Asker, Delivered, Question, WorkerMail};
-use crate::publication::{ClientInfo, Draft, Position, Tags};
+use crate::mail::{Answer, Ask, Asker, Delivered, Departure, Question, WorkerMail};
+use crate::publication::{Draft, Position, Tags};
 use crate::reply::Push;
 use crate::topic::TopicName;
-use std::sync::Arc;
 use tidegate_proto::WorkerId;
 
 impl Shard {
@@ -41,7 +40,7 @@ impl Shard {
                     result,
                 };
                 self.answer(asker, answer, out);
-                return self.announce(&topic, news.into_iter().collect(), out);
+                return self.announce(&topic, news, out);
             }
             Question::Publish { info, data } => {
                 let draft = Draft {
@@ -81,12 +80,12 @@ impl Shard {
     pub(super) fn left(
         &mut self,
         from: WorkerId,
-        members: &[(TopicName, Arc<ClientInfo>)],
+        members: &[Departure],
         out: Out<'_, '_>,
     ) {
-        for (topic, info) in members {
-            let news = self.home.leave(topic, from, info, out.now());
-            self.announce(topic, news.into_iter().collect(), out);
+        for departure in members {
+            let news = self.home.leave(departure, from, out.now());
+            self.announce(&departure.topic, news, out);
         }
     }
 

@@ -181,9 +181,9 @@ impl Shard {
             Err(error) => {
                 let sub = session.remove(topic);
                 let own = session.info.clone();
-                if let Some(info) = sub.and_then(|sub| sub.info).or(own) {
+                if let (Some(sub), Some(own)) = (sub, own) {
                     let home = topic.home(self.workers);
-                    self.leave(home, vec![(topic.clone(), info)], out);
+                    self.leave(home, vec![sub.departs(&own)], out);
                 }
                 Err(error)
             }
@@ -298,8 +298,7 @@ impl Shard {
             if let Some(at) = sub.member {
                 self.local.remove(&topic, at, &mut self.sessions);
             }
-            let info = sub.info.unwrap_or_else(|| Arc::clone(info));
-            self.leave(topic.home(self.workers), vec![(topic, info)], out);
+            self.leave(topic.home(self.workers), vec![sub.departs(info)], out);
         }
         self.reply(peer, id, &Reply::Unsubscribed, out);
         Ok(())

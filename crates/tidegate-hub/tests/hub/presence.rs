@@ -2,12 +2,16 @@
 
 use crate::on_1_and_4_workers;
 use serde_json::json;
+use std::time::Duration;
+use tidegate_hub::{HubConfig, JoinLeave, Namespace};
 use tidegate_sim::net::Net;
 
 on_1_and_4_workers!(
     presence_lists_and_counts_clients,
     those_present_are_told_who_comes_and_goes,
     presence_is_right_after_many_abrupt_ends,
+    a_rush_is_told_in_few_frames,
+    nobody_is_told_where_too_many_want_to_know,
 );
 
 fn presence_lists_and_counts_clients(mut net: Net) {
@@ -75,6 +79,7 @@ fn presence_is_right_after_many_abrupt_ends(mut net: Net) {
             net.subscribe(id, channel);
         }
     }
+    net.pass(Duration::from_secs(2)); // all joins are told
     net.eager = false;
     for (n, &id) in ids.iter().enumerate() {
         match n % 4 {
@@ -92,10 +97,75 @@ fn presence_is_right_after_many_abrupt_ends(mut net: Net) {
         let reply = net.ask(ids[7], json!({ "presence": { "channel": channel } }));
         assert_eq!(reply["presence"]["presence"].as_object().unwrap().len(), 10);
     }
+    net.pass(Duration::from_millis(200));
     let left = net
         .pushes(ids[39])
         .iter()
         .filter(|push| push["leave"].is_object())
         .count();
     assert_eq!(left, 30 * 4);
+}
+
+/// The first are told one by one; when more come in the same moment they are told together.
+fn a_rush_is_told_in_few_frames(mut net: Net) {
+    let channel = net.channel("chat:", 1);
+    let watcher = net.client(0);
+    net.subscribe(watcher, &channel);
+    net.pass(Duration::from_secs(2));
+    net.pushes(watcher);
+    let before = net.clients[watcher].frames.len();
+    for n in 0..200 {
+        let id = net.client(n);
+        net.subscribe(id, &channel);
+    }
+    assert_eq!(net.pushes(watcher).len(), 20);
+    net.pass(Duration::from_millis(100));
+    assert_eq!(net.pushes(watcher).len(), 180);
+    assert_eq!(net.clients[watcher].frames.len() - before, 21);
+}
+
+/// What each of very many is told of each other grows with their square, so beyond a number nobody is; the
+/// counts are right nevertheless.
+fn nobody_is_told_where_too_many_want_to_know(net: Net) {
+    let mut config = HubConfig::dev();
+    let hall = Namespace {
+        join_leave: JoinLeave::Asked,
+        join_leave_limit: 3,
+        ..Namespace::open()
+    };
+    config.namespaces.set("hall", hall);
+    let mut net = Net::with(net.workers(), 1, config);
+    let channel = net.channel("hall:", 2);
+    let asked = json!({ "subscribe": { "channel": channel, "join_leave": true } });
+    let listeners = [0, 1, 2].map(|worker| net.client(worker));
+    for id in listeners {
+        net.ask(id, asked.clone());
+    }
+    // However many others there are.
+    for n in 0..10 {
+        let id = net.client(n);
+        net.subscribe(id, &channel);
+    }
+    for (n, id) in listeners.into_iter().enumerate() {
+        assert_eq!(net.pushes(id).len(), 13 - n);
+    }
+    let fourth = net.client(3);
+    net.ask(fourth, asked);
+    let other = net.client(0);
+    net.subscribe(other, &channel);
+    net.pass(Duration::from_secs(1));
+    assert!(listeners.iter().chain([&fourth]).all(|id| net.pushes(*id).is_empty()));
+    let stats = net.ask(other, json!({ "presence_stats": { "channel": channel } }));
+    assert_eq!(stats["presence_stats"]["num_clients"], 15);
+    let untold = net.hub_ask(|hub, answer| hub.stats(answer)).unwrap().total().untold;
+    assert_eq!(untold, 2);
+    // There is one less: all is told again.
+    net.cut(fourth);
+    let last = net.client(1);
+    net.subscribe(last, &channel);
+    for id in listeners {
+        let news = net.pushes(id);
+        assert_eq!(news.len(), 2);
+        assert!(news[0]["leave"].is_object() && news[1]["join"].is_object());
+    }
 }

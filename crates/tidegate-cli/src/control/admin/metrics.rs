@@ -204,6 +204,11 @@ impl Scrape {
                 "Subscriptions of slow clients moved down to conflated",
                 total.moved_down,
             ),
+            (
+                "hub_untold",
+                "Joins and leaves that nobody was told, because too many wanted to know",
+                total.untold,
+            ),
         ];
         for (name, help, value) in counters {
             out.counters(name, help, vec![(vec![], value)])?;

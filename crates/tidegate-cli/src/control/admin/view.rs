@@ -60,6 +60,8 @@ fn namespace(options: &Namespace) -> Value {
         "presence_by": word(&options.presence_by),
         "leave_grace": options.leave_grace.as_secs_f64(),
         "join_leave": word(&options.join_leave),
+        "join_leave_batch": options.join_leave_batch.as_secs_f64(),
+        "join_leave_limit": options.join_leave_limit,
         "subscribe": word(&options.subscribe),
         "publish": word(&options.publish),
         "read_history": word(&options.read_history),
