@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tidegate::{Running, Server};
-use tidegate_hub::{HubConfig, HubStats, Shard, ShardMail, TokenKeys};
+use tidegate_hub::{Disconnect, HubConfig, HubStats, Shard, ShardMail, Target, TokenKeys};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::timeout;
 use tokio_centrifuge::client::Client;
@@ -154,6 +154,44 @@ async fn a_forged_token_opens_nothing(workers: usize, spelling: Spelling) {
     hub.stop();
 }
 
+/// Closed with 3011 it comes back by itself and hears on; unsubscribed with 2000 it hears no more, and says so.
+async fn the_codes_are_understood(workers: usize, spelling: Spelling) {
+    let hub = Hub::start(workers, spelling);
+    let ann = hub.connect("ann").await;
+    let bob = hub.client("secret", "bob");
+    let (connected, mut connects) = unbounded_channel();
+    bob.on_connected(move |_| {
+        let _ = connected.send(());
+    });
+    let first = timeout(PATIENCE, bob.connect()).await;
+    first.expect("in time").expect("connected");
+    let (of_bob, mut bob_hears) = subscribe(&bob, "chat:tea").await;
+    let (subscribed, mut subscribes) = unbounded_channel();
+    of_bob.on_subscribed(move |_| {
+        let _ = subscribed.send(());
+    });
+    let (ended, mut ends) = unbounded_channel();
+    of_bob.on_unsubscribed(move |_| {
+        let _ = ended.send(());
+    });
+    timeout(PATIENCE, connects.recv()).await.expect("in time");
+    hub.handle
+        .disconnect(Target::user("bob"), Disconnect::RECONNECT, |_| ());
+    for event in [&mut connects, &mut subscribes] {
+        let again = timeout(PATIENCE, event.recv()).await;
+        again.expect("in time").expect("once more");
+    }
+    let published = timeout(PATIENCE, ann.publish("chat:tea", b"[1]".to_vec())).await;
+    published.expect("in time").expect("published");
+    assert_eq!(next(&mut bob_hears).await, json!([1]));
+    hub.handle
+        .unsubscribe(Target::user("bob"), "chat:tea", 2000, |_| ());
+    let end = timeout(PATIENCE, ends.recv()).await;
+    end.expect("in time").expect("an event");
+    assert_eq!(hub.stats().await.total().subscriptions, 0);
+    hub.stop();
+}
+
 macro_rules! everywhere {
     ($($name:ident),*) => {$(
         mod $name {
@@ -179,4 +217,8 @@ macro_rules! everywhere {
     )*};
 }
 
-everywhere!(what_one_publishes_all_hear, a_forged_token_opens_nothing);
+everywhere!(
+    what_one_publishes_all_hear,
+    a_forged_token_opens_nothing,
+    the_codes_are_understood
+);

@@ -5,6 +5,7 @@ use crate::support::process::{Scratch, Server, configured};
 use crate::support::ws::Ws;
 use rustix::process::Signal;
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 #[test]
@@ -191,4 +192,58 @@ fn who_asks_during_a_drain_hears_that_we_are_not_ready() {
     drop(clients);
     let ended = server.wait(Duration::from_secs(40));
     assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
+}
+
+/// Labels are known beforehand: many channels and clients add no series, and none of their names.
+#[test]
+fn no_series_grows_with_use() {
+    let server = Server::start(&["--workers", "2"]);
+    let use_it = |n: usize| {
+        let channel = format!("pearl-{n}");
+        let mut client = Ws::open(server.address, "/connection/websocket");
+        client.ask(1, "connect", json!({ "data": { "name": format!("pearl {n}") } }));
+        client.ask(2, "subscribe", json!({ "channel": channel }));
+        client.ask(3, "publish", json!({ "channel": channel, "data": n }));
+        client.ask(4, "presence", json!({ "channel": channel }));
+        client
+    };
+    let series = || -> BTreeSet<String> {
+        let text = get(server.admin(), "/metrics").text().to_owned();
+        assert!(!text.contains("pearl"), "{text}");
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        lines
+            .filter_map(|line| line.rsplit_once(' '))
+            .map(|(name, _)| name.to_owned())
+            .collect()
+    };
+    let first = use_it(0);
+    let before = series();
+    assert!(before.len() > 50, "{before:?}");
+    let many: Vec<Ws> = (1..60).map(use_it).collect();
+    assert_eq!(series(), before);
+    drop((first, many));
+}
+
+/// Who does not read what it is sent is listed as slow, with what waits for it.
+#[test]
+fn who_lags_is_listed() {
+    let text = "[server]\ndevelopment = true\n[clients]\nno_progress = \"5m\"\n[admin]\nlisten = \"127.0.0.1:0\"\n\
+        [channels]\nsubscribe = \"everyone\"\n[channels.delivery]\nslow = \"conflate\"\n";
+    let config = Scratch::new("admin-lags.toml", text);
+    let server = configured(&config);
+    let admin = server.admin();
+    let mut client = Ws::open(server.address, "/connection/websocket");
+    client.ask(1, "connect", json!({}));
+    client.ask(2, "subscribe", json!({ "channel": "flood" }));
+    let publication = json!({ "channel": "flood", "data": "x".repeat(60_000) }).to_string();
+    // More than the sockets' buffers take, however large the system makes them.
+    let slow = (0..2_000).find_map(|_| {
+        post(admin, "/admin/api/publish", "", &publication);
+        let slow = get(admin, "/admin/slow").json()["clients"][0].take();
+        slow.is_object().then_some(slow)
+    });
+    let slow = slow.expect("a slow client");
+    assert!(slow["queued"].as_u64() > Some(0), "{slow}");
+    assert!(slow["slow_seconds"].is_number(), "{slow}");
+    assert_eq!(slow["channels"][0]["channel"], "flood");
 }

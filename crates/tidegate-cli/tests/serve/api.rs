@@ -3,6 +3,7 @@
 use crate::support::http::{Answer, post, request};
 use crate::support::process::{Scratch, Server, configured};
 use crate::support::ws::{CLOSE, Ws};
+use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::{Value, json};
 
 const CONFIG: &str = "[clients]\nanonymous = true\n[api]\nkeys = [\"one\", \"two\"]\nmax_body = \"8KiB\"\n\
@@ -261,4 +262,36 @@ fn the_older_form_with_the_method_inside_is_taken() {
         &body,
     );
     assert_eq!(answer.json()["result"]["offset"], 1, "{}", answer.text());
+}
+
+#[test]
+fn a_revoked_token_is_sent_away_and_stays_out() {
+    let text = "[api]\nkeys = [\"two\"]\n[tokens]\nhmac_secret = \"pearl\"\n[admin]\nlisten = \"off\"\n";
+    let config = Scratch::new("api-revoked.toml", text);
+    let server = configured(&config);
+    let open = |user: &str, id: &str| {
+        let claims = json!({ "sub": user, "jti": id, "iat": 1_700_000_000 });
+        let key = EncodingKey::from_secret(b"pearl");
+        let token = encode(&Header::default(), &claims, &key).expect("a token");
+        let mut client = Ws::open(server.address, "/connection/websocket");
+        client.say(&json!({ "id": 1, "connect": { "token": token } }));
+        client
+    };
+    let mut phone = open("ann", "phone");
+    let mut laptop = open("ann", "laptop");
+    let mut bob = open("bob", "laptop of bob");
+    for client in [&mut phone, &mut laptop, &mut bob] {
+        assert!(client.reply(1)["connect"]["client"].is_string());
+    }
+    result(&server, "revoke_token", json!({ "uid": "phone" }));
+    assert_eq!(phone.expect().close_code(), 3500);
+    assert_eq!(open("ann", "phone").expect().close_code(), 3500);
+    laptop.ask(2, "ping", json!({}));
+    result(&server, "invalidate_user_tokens", json!({ "user": "ann" }));
+    assert_eq!(laptop.expect().close_code(), 3500);
+    assert_eq!(open("ann", "tablet").expect().close_code(), 3500);
+    bob.ask(2, "ping", json!({}));
+    for method in ["revoke_token", "invalidate_user_tokens"] {
+        assert_eq!(call(&server, method, json!({}))["error"]["code"], 107);
+    }
 }

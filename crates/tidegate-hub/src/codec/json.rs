@@ -9,7 +9,8 @@
 //! | not JSON, not an object, `id` not a number from 0 to 2^32-1     | close 3501   |
 //! | a command without an `id` that is neither `send` nor a pong     | close 3501   |
 //! | an empty message                                                | close 3501   |
-//! | an `id`, but no command that we know, or more than one          | error 107    |
+//! | an `id`, but no command that we know                            | error 104    |
+//! | an `id` and more than one command                               | error 107    |
 //! | an `id` and a command whose fields are missing or of wrong type | error 107    |
 //!
 //! Fields we do not know are skipped, as the protocol grows by adding some.

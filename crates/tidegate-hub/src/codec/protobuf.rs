@@ -7,7 +7,8 @@
 //! |-------------------------------------------------------------|--------------|
 //! | not protobuf, a length that does not fit, an empty message  | close 3501   |
 //! | a command without an `id` that is neither `send` nor a pong | close 3501   |
-//! | an `id`, but no command that we know, or more than one      | error 107    |
+//! | an `id`, but no command that we know                        | error 104    |
+//! | an `id` and more than one command                           | error 107    |
 
 mod schema;
 
