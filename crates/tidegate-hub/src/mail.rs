@@ -16,6 +16,17 @@ use tidegate_proto::{PeerId, WorkerId};
 /// Mail to a [`crate::Shard`].
 pub struct ShardMail(pub(crate) Mail);
 
+impl ShardMail {
+    /// Whether it brings a publication to members. For drivers that lose such mail on purpose, to see that
+    /// it is noticed; loss of any other mail is not provided for.
+    pub fn brings_publication(&self) -> bool {
+        let Mail::Worker(WorkerMail::Deliver { what, .. }) = &self.0 else {
+            return false;
+        };
+        matches!(what, Delivered::Publication(_))
+    }
+}
+
 pub(crate) enum Mail {
     Worker(WorkerMail),
     Control(Control),

@@ -188,10 +188,12 @@ impl Net {
         self.queues.lock().unwrap().room = room;
     }
 
-    /// Loses the next mail under way between these workers, and tells nobody; false if there is none.
+    /// Loses the next publication under way between these workers, and tells nobody; false if there is none.
     pub fn lose(&mut self, from: usize, to: usize) -> bool {
         let mut queues = self.queues.lock().unwrap();
-        queues.waiting[from][to].pop_front().is_some()
+        let waiting = &mut queues.waiting[from][to];
+        let at = waiting.iter().position(ShardMail::brings_publication);
+        at.and_then(|at| waiting.remove(at)).is_some()
     }
 
     /// Sends a request for a WebSocket, with these header lines.

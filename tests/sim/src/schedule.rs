@@ -1,5 +1,5 @@
 //! Random schedules from a seed: publishers, subscribers that are cut and come back, peers that stop to read,
-//! mailboxes that fill. What was acknowledged is compared with what every subscriber saw.
+//! mailboxes that fill, publications that vanish between workers. What was acknowledged is compared with what every subscriber saw.
 
 use crate::account::Account;
 use crate::follower::{Follower, Sampler};
@@ -26,6 +26,8 @@ pub struct Tally {
     pub skipped: u64,
     /// Publications acknowledged.
     pub published: usize,
+    /// Publications lost on their way to a worker, of which nobody was told.
+    pub lost: usize,
 }
 
 impl Tally {
@@ -37,6 +39,7 @@ impl Tally {
         self.slow += other.slow;
         self.skipped += other.skipped;
         self.published += other.published;
+        self.lost += other.lost;
     }
 }
 
@@ -82,6 +85,7 @@ fn config() -> HubConfig {
         ..Namespace::open()
     };
     config.namespaces.set("chat", chat);
+    config.position_check = Duration::from_secs(1);
     let limits = Limits {
         outbox: 200 << 10,
         outbox_high: 100 << 10,
@@ -131,12 +135,20 @@ impl World {
             10..=12 => self.follow(),
             13 => self.sample(),
             14 => self.stop_or_read(),
+            15 => self.lose(),
             _ => {
                 for _ in 0..self.dice.below(8) {
                     self.net.step();
                 }
             }
         }
+    }
+
+    /// A publication vanishes on its way to a worker; the hub must notice by itself.
+    fn lose(&mut self) {
+        let workers = self.net.workers();
+        let (from, to) = (self.dice.below(workers), self.dice.below(workers));
+        self.tally.lost += usize::from(self.net.lose(from, to));
     }
 
     fn publish(&mut self, n: u64) {
