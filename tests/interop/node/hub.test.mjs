@@ -175,6 +175,45 @@ for (const { name, Sdk, pack, unpack } of spellings) {
     assert.equal(news, 0);
   });
 
+  it('a user with two connections comes once, and goes once when both are gone', async (t) => {
+    const channel = fresh('lobby');
+    const { subscription } = await subscribe(await connect(t, 'watcher'), channel);
+    const news = [];
+    subscription.on('join', ({ info }) => news.push(`+${info.user}`));
+    subscription.on('leave', ({ info }) => news.push(`-${info.user}`));
+    const both = [await connect(t, 'ann'), await connect(t, 'ann')];
+    for (const one of both) await subscribe(one, channel);
+    assert.deepEqual(await subscription.presenceStats(), { numClients: 3, numUsers: 2 });
+    const { clients } = await subscription.presence();
+    assert.deepEqual(Object.values(clients).map(({ user }) => user).sort(), ['ann', 'watcher']);
+    const left = next(subscription, 'leave', ({ info }) => info.user === 'ann');
+    for (const one of both) one.disconnect();
+    await left;
+    assert.deepEqual(news.filter((one) => one.endsWith('ann')), ['+ann', '-ann']);
+    assert.deepEqual(await subscription.presenceStats(), { numClients: 1, numUsers: 1 });
+  });
+
+  it('a position is given, and who is closed for an insufficient one comes back and recovers', async (t) => {
+    const user = fresh('u').replace(':', '');
+    const ann = client(t, { token: token({ sub: user }) });
+    const heard = [];
+    ann.on('publication', ({ data }) => heard.push(unpack(data).n));
+    const begun = next(ann, 'subscribed');
+    ann.connect();
+    const { positioned, streamPosition } = await begun;
+    assert.ok(positioned && streamPosition.epoch, JSON.stringify(streamPosition));
+    await api('publish', { channel: `personal:#${user}`, data: { n: 1 } });
+    await hears(ann, heard, 1);
+    const closed = next(ann, 'connecting');
+    const again = next(ann, 'subscribed');
+    await api('disconnect', { user, disconnect: { code: 3010, reason: 'insufficient state' } });
+    assert.equal((await closed).code, 3010);
+    await api('publish', { channel: `personal:#${user}`, data: { n: 2 } });
+    assert.equal((await again).recovered, true);
+    await hears(ann, heard, 2);
+    assert.deepEqual(heard, [1, 2]);
+  });
+
   it('the server subscribes a user to its own channel, recovers it, and takes it away', async (t) => {
     const wire = await proxy(hub);
     t.after(() => wire.close());
