@@ -56,6 +56,7 @@ test('a publication from here arrives at the page and stands in the history', as
   const window = await board(t);
   await until('the channel', () => window.page.locator(`[data-testid=channel-row][data-key="${channel}"]`).count());
   await choose(window, channel);
+  await until('who is there', () => window.get('presence').getByRole('button').count(), (n) => n >= 1);
   const said = `from the bridge ${Date.now()}`;
   await window.get('publish-data').fill(JSON.stringify({ id: String(Date.now()), name: 'Bridge', text: said }));
   await window.get('publish').getByRole('button').click();
