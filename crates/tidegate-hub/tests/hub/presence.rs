@@ -119,7 +119,7 @@ fn a_rush_is_told_in_few_frames(mut net: Net) {
         net.subscribe(id, &channel);
     }
     assert_eq!(net.pushes(watcher).len(), 20);
-    net.pass(Duration::from_millis(100));
+    net.pass(Duration::from_millis(200));
     assert_eq!(net.pushes(watcher).len(), 180);
     assert_eq!(net.clients[watcher].frames.len() - before, 21);
 }
