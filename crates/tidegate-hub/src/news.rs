@@ -128,7 +128,10 @@ mod tests {
         // Nothing overtakes what waits, although there is room again.
         assert!(matches!(add(&mut news, 0, false, 0, 104), Tell::Later));
         let told = news.take();
-        assert!(matches!(told[..], [Push::Join(_), Push::Leave(_)]), "{told:?}");
+        assert!(
+            matches!(told[..], [Push::Join(_), Push::Leave(_)]),
+            "{told:?}"
+        );
         assert!(matches!(add(&mut news, 1, false, 0, 106), Tell::Now(_)));
     }
 

@@ -296,12 +296,7 @@ impl Shard {
     }
 
     /// Tells a home that members are gone.
-    fn leave(
-        &mut self,
-        home: WorkerId,
-        members: Vec<Departure>,
-        out: Out<'_, '_>,
-    ) {
+    fn leave(&mut self, home: WorkerId, members: Vec<Departure>, out: Out<'_, '_>) {
         if home == self.worker {
             self.left(self.worker, &members, out);
         } else {

@@ -78,6 +78,10 @@ fn a_hundred_thousand_members_are_counted() {
     net.pass(Duration::from_millis(200));
     let told: usize = members.iter().map(|id| net.pushes(*id).len()).sum();
     assert!(told <= 20 * 20, "{told} joins and leaves were told");
-    let untold = net.hub_ask(|hub, answer| hub.stats(answer)).unwrap().total().untold;
+    let untold = net
+        .hub_ask(|hub, answer| hub.stats(answer))
+        .unwrap()
+        .total()
+        .untold;
     assert_eq!(untold, 100_000 - 20 + 100);
 }

@@ -201,7 +201,11 @@ fn no_series_grows_with_use() {
     let use_it = |n: usize| {
         let channel = format!("pearl-{n}");
         let mut client = Ws::open(server.address, "/connection/websocket");
-        client.ask(1, "connect", json!({ "data": { "name": format!("pearl {n}") } }));
+        client.ask(
+            1,
+            "connect",
+            json!({ "data": { "name": format!("pearl {n}") } }),
+        );
         client.ask(2, "subscribe", json!({ "channel": channel }));
         client.ask(3, "publish", json!({ "channel": channel, "data": n }));
         client.ask(4, "presence", json!({ "channel": channel }));

@@ -266,7 +266,8 @@ fn the_older_form_with_the_method_inside_is_taken() {
 
 #[test]
 fn a_revoked_token_is_sent_away_and_stays_out() {
-    let text = "[api]\nkeys = [\"two\"]\n[tokens]\nhmac_secret = \"pearl\"\n[admin]\nlisten = \"off\"\n";
+    let text =
+        "[api]\nkeys = [\"two\"]\n[tokens]\nhmac_secret = \"pearl\"\n[admin]\nlisten = \"off\"\n";
     let config = Scratch::new("api-revoked.toml", text);
     let server = configured(&config);
     let open = |user: &str, id: &str| {

@@ -330,9 +330,8 @@ impl Stream {
         let history = &self.history;
         let pointer = about.options.delivery.key.as_deref();
         let (top, len) = (history.position().offset, history.len());
-        let holds = |known: &ByKey| {
-            (known.top, known.len, known.pointer.as_deref()) == (top, len, pointer)
-        };
+        let holds =
+            |known: &ByKey| (known.top, known.len, known.pointer.as_deref()) == (top, len, pointer);
         if !self.by_key.as_deref().is_some_and(holds) {
             let places = history.newest_by(|one| pace::key(one, pointer), most);
             self.by_key = Some(Box::new(ByKey {
@@ -343,7 +342,10 @@ impl Stream {
             }));
         }
         let places = self.by_key.iter().flat_map(|known| &known.places);
-        places.filter_map(|place| history.at(*place)).cloned().collect()
+        places
+            .filter_map(|place| history.at(*place))
+            .cloned()
+            .collect()
     }
 }
 
@@ -600,7 +602,11 @@ mod tests {
             assert_eq!(desk.newest("a", false), [5]);
         }
         desk.say("a", "{\"s\":4}");
-        assert_eq!(desk.newest("a", true), [3, 5, 6], "of the newest three keys");
+        assert_eq!(
+            desk.newest("a", true),
+            [3, 5, 6],
+            "of the newest three keys"
+        );
         desk.options.delivery.key = None;
         assert_eq!(desk.newest("a", true), [6], "one key for all");
         desk.options.delivery.key = Some("/s".to_owned());

@@ -77,12 +77,7 @@ impl Shard {
     }
 
     /// Members that `from` had are gone; those that stay are told where the channel's options want it.
-    pub(super) fn left(
-        &mut self,
-        from: WorkerId,
-        members: &[Departure],
-        out: Out<'_, '_>,
-    ) {
+    pub(super) fn left(&mut self, from: WorkerId, members: &[Departure], out: Out<'_, '_>) {
         for departure in members {
             let news = self.home.leave(departure, from, out.now());
             self.announce(&departure.topic, news, out);

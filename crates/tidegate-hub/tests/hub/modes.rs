@@ -416,7 +416,8 @@ fn a_cache_gives_conflated_subscribers_the_newest_of_each_key_at_once(net: Net) 
     assert_eq!(data.len() as u64 + skipped, 5);
     for (worker, mode) in [(0, "conflate"), (1, "latest")] {
         let late = net.client(worker);
-        let result = net.ask(late, wish(&channel, &json!({ "delivery": mode })))["subscribe"].clone();
+        let result =
+            net.ask(late, wish(&channel, &json!({ "delivery": mode })))["subscribe"].clone();
         let newest = result["publications"].as_array().unwrap();
         let mut values: Vec<u64> = newest
             .iter()

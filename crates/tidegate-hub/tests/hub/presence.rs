@@ -154,10 +154,19 @@ fn nobody_is_told_where_too_many_want_to_know(net: Net) {
     let other = net.client(0);
     net.subscribe(other, &channel);
     net.pass(Duration::from_secs(1));
-    assert!(listeners.iter().chain([&fourth]).all(|id| net.pushes(*id).is_empty()));
+    assert!(
+        listeners
+            .iter()
+            .chain([&fourth])
+            .all(|id| net.pushes(*id).is_empty())
+    );
     let stats = net.ask(other, json!({ "presence_stats": { "channel": channel } }));
     assert_eq!(stats["presence_stats"]["num_clients"], 15);
-    let untold = net.hub_ask(|hub, answer| hub.stats(answer)).unwrap().total().untold;
+    let untold = net
+        .hub_ask(|hub, answer| hub.stats(answer))
+        .unwrap()
+        .total()
+        .untold;
     assert_eq!(untold, 2);
     // There is one less: all is told again.
     net.cut(fourth);

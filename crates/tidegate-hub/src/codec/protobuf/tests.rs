@@ -217,9 +217,11 @@ fn publications_for_a_client_without_a_position_have_no_offset() {
         newest: vec![Publication::new(&topic, Some(5), Time::ZERO, &draft)],
         ..Subscribed::default()
     };
+    let mut out = Vec::new();
+    write_reply(&mut out, 9, &Reply::Subscribed(result));
     let publication = field(7, &field(4, &[7]));
     assert_eq!(
-        written(&Reply::Subscribed(result)),
+        out,
         framed(&[number(1, 9), field(6, &publication)].concat())
     );
 }
