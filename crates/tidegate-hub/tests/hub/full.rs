@@ -225,6 +225,7 @@ fn who_has_lost_something_in_silence_is_told_to_recover() {
     let result = net.ask(far, json!({ "subscribe": back }))["subscribe"].clone();
     assert_eq!(result["recovered"], true);
     assert_eq!(result["publications"][0]["data"], "lost");
+    net.pushes(far);
     net.pass(Duration::from_secs(100));
     assert!(net.pushes(far).is_empty(), "once is enough");
 }
