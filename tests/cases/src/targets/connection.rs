@@ -37,7 +37,7 @@ fn config() -> Arc<Config> {
     Arc::new(Config {
         limits: Limits {
             max_message_size: 700,
-            max_frame_size: 400,
+            max_frame_size: 700,
             max_fragments: 5,
             max_empty_fragments: 3,
             outbox: 600,
