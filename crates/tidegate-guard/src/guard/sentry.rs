@@ -144,6 +144,9 @@ impl Sentry {
                 verdict => watched.extend(findings(verdict)),
             },
         }
+        if watched.is_empty() && blocked.is_none() {
+            return true;
+        }
         let (route, serial) = (Arc::clone(&inside.route), inside.serial);
         inside.ended_by = blocked
             .as_ref()

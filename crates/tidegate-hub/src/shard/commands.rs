@@ -1,5 +1,6 @@
 //! What a shard does with the commands of its clients: it checks them and asks the channel's home.
 
+use super::watch::beat;
 use super::{Out, Shard};
 use crate::codec::{Form, json, protobuf};
 use crate::command::{BadFrame, Command, Data, HistoryOf, Numbered};
@@ -145,15 +146,13 @@ impl Shard {
 
     /// The answer to our ping. One that was not asked for is taken without a word.
     fn pong(&mut self, peer: PeerId, out: Out<'_, '_>) {
-        let Some(session) = self.sessions.get(peer) else {
+        let ping = self.config.ping;
+        let Some(session) = self.sessions.get_mut(peer) else {
             return;
         };
         if let Awaits::Pong { sent } = session.awaits {
-            let next = self.beat(sent + self.config.ping);
-            if let Some(session) = self.sessions.get_mut(peer) {
-                session.awaits = Awaits::NextPing;
-                session.due = next;
-            }
+            session.awaits = Awaits::NextPing;
+            session.due = beat(sent + ping, ping);
             self.watch(peer, out);
         }
     }

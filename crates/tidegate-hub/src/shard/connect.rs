@@ -2,6 +2,7 @@
 
 use super::commands::{Done, Outcome, checked};
 use super::subscribe::ttl;
+use super::watch::beat;
 use super::{Out, Shard};
 use crate::command::Connect;
 use crate::hub::ServerSubscribe;
@@ -37,7 +38,7 @@ impl Shard {
         let who = client_id(out.random(), out.random());
         let info = Arc::new(ClientInfo::new(who, &bearer.user, bearer.info.as_ref()));
         let now = out.now();
-        let ping = self.beat(now + self.first_ping(out));
+        let ping = beat(now + self.first_ping(out), self.config.ping);
         let Some(session) = self.sessions.get_mut(peer) else {
             return Ok(());
         };

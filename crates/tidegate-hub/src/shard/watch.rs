@@ -4,20 +4,21 @@
 use super::{Out, Shard, TIMER_SESSION};
 use crate::reply::{Disconnect, Unsubscribed};
 use crate::session::{Awaits, Lag};
+use std::time::Duration;
 use tidegate_proto::{PeerId, Time, TimerId};
 
 /// Pings leave on a beat, this many in an interval: those that leave together cost a client's machine and this one a
 /// wake-up together, and that is most of a ping's cost. 98 ms apart at the default of 25 s.
 const BEATS: u64 = 256;
 
-impl Shard {
-    /// The last beat for pings up to `at`.
-    pub(super) fn beat(&self, at: Time) -> Time {
-        let interval = u64::try_from(self.config.ping.as_micros()).unwrap_or(u64::MAX);
-        let apart = (interval / BEATS).max(1);
-        Time::from_micros(at.as_micros() / apart * apart)
-    }
+/// The last beat up to `at`, of pings in this interval.
+pub(super) fn beat(at: Time, interval: Duration) -> Time {
+    let interval = u64::try_from(interval.as_micros()).unwrap_or(u64::MAX);
+    let apart = (interval / BEATS).max(1);
+    Time::from_micros(at.as_micros() / apart * apart)
+}
 
+impl Shard {
     /// Sets a session's timer, if it must go off earlier than it will anyway.
     pub(super) fn watch(&mut self, peer: PeerId, out: Out<'_, '_>) {
         let (grace, patience) = (self.config.expired_grace, self.patience());
@@ -31,7 +32,7 @@ impl Shard {
     }
 
     /// A slow client is looked at this often.
-    fn patience(&self) -> std::time::Duration {
+    fn patience(&self) -> Duration {
         self.config.no_progress / 4
     }
 

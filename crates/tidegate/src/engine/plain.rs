@@ -65,8 +65,6 @@ struct TlsIo {
     /// Plaintext that nobody has taken yet.
     decrypted: Vec<u8>,
     taken: usize,
-    /// The room that a write needs, kept from one to the next.
-    records: Vec<u8>,
 }
 
 /// Octets read, or gathered, at once; on the stack.
@@ -84,7 +82,6 @@ impl PlainIo {
                 session,
                 decrypted: Vec::new(),
                 taken: 0,
-                records: Vec::new(),
             })
         });
         PlainIo {
@@ -265,12 +262,9 @@ impl TlsIo {
             return Poll::Ready(Ok(0));
         }
         ready!(self.poll_flush(socket, cx))?;
-        let written = self.session.write(
-            bufs,
-            &mut [0; PIECE],
-            &mut self.records,
-            Sync { socket, cx },
-        )?;
+        let written =
+            self.session
+                .write(bufs, &mut [0; PIECE], &mut Vec::new(), Sync { socket, cx })?;
         match written {
             0 => Poll::Ready(Err(ErrorKind::NotConnected.into())), // the handshake was done before
             n => Poll::Ready(Ok(n)),
