@@ -6,6 +6,7 @@ mod callgrind;
 mod children;
 mod contenders;
 mod gate;
+mod guard;
 mod idle;
 mod load;
 mod micro;
@@ -30,6 +31,7 @@ pub(crate) use gate::step;
 pub(crate) fn job(words: &[&str]) -> Result<()> {
     match words {
         ["gate", rest @ ..] => gate::job(rest),
+        ["guard", rest @ ..] => guard::job(rest),
         ["micro", rest @ ..] => micro::job(rest),
         ["async", rest @ ..] => on_tokio::job(rest),
         ["idle", rest @ ..] => idle::job(rest),

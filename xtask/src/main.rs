@@ -48,6 +48,8 @@ usage: cargo xtask <job>
               [--rounds N] [--seconds S] [--peers a,b] [--only ROW] [--binary FILE]
               [--record | --disturbed]
                           ours beside the peers, in alternating rounds: the server's CPU time for each message
+  bench guard [--rounds N] [--seconds S] [--only ROW] [--binary FILE] [--record | --disturbed]
+                          the guard in the middle, beside nginx and haproxy as blind tunnels
   bench scale [--rounds N] [--seconds S] [--only SERIES] [--binary FILE] [--record]
                           ours as connections, subscribers, sizes and workers grow
   bench agree FOLDER [--rounds N] [--seconds S] [--binary FILE] [--record]

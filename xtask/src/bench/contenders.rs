@@ -170,7 +170,7 @@ impl Programs {
                     .arg("-c")
                     .arg(path)
                     .env("GOMAXPROCS", workers.to_string());
-                return Running::awaited(command, contender, port);
+                return Running::awaited(command, contender.name(), port);
             }
             _ => {
                 command = on_core(0, self.peers.as_ref().ok_or(gone)?, workers);
@@ -188,7 +188,7 @@ impl Programs {
                 command.arg("--dev-cert");
             }
         }
-        Running::telling(command, contender)
+        Running::telling(command, contender.name())
     }
 }
 
@@ -204,7 +204,7 @@ pub(crate) fn on_core(core: usize, program: &std::path::Path, width: u16) -> Com
 }
 
 /// `tidegate` with the profile it is shipped with.
-fn tidegate() -> Result<PathBuf> {
+pub(super) fn tidegate() -> Result<PathBuf> {
     sh::must(
         Command::new(tree::cargo())
             .args([
@@ -244,7 +244,7 @@ fn remarks() -> PathBuf {
     tree::target().join("bench-remarks.txt")
 }
 
-fn free_port() -> Result<u16> {
+pub(super) fn free_port() -> Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
         .local_addr()?
         .port())
@@ -264,13 +264,13 @@ impl Running {
     }
 
     /// Starts one that prints its port or URL.
-    fn telling(mut command: Command, contender: Contender) -> Result<Running> {
+    pub(super) fn telling(mut command: Command, name: &str) -> Result<Running> {
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(fs::File::create(remarks())?)
             .spawn()
-            .map_err(|error| format!("{} does not start: {error}", contender.name()))?;
+            .map_err(|error| format!("{name} does not start: {error}"))?;
         let stdin = child.stdin.take();
         let stdout = child.stdout.take().ok_or("no stdout")?;
         let mut running = Running {
@@ -284,12 +284,7 @@ impl Running {
             line.clear();
             if lines.read_line(&mut line)? == 0 {
                 let remarks = fs::read_to_string(remarks()).unwrap_or_default();
-                return Err(format!(
-                    "{} ended without a port: {}",
-                    contender.name(),
-                    remarks.trim()
-                )
-                .into());
+                return Err(format!("{name} ended without a port: {}", remarks.trim()).into());
             }
             let number = line
                 .split_whitespace()
@@ -305,13 +300,13 @@ impl Running {
     }
 
     /// Starts one that was told its port, and waits until it listens.
-    fn awaited(mut command: Command, contender: Contender, port: u16) -> Result<Running> {
+    pub(super) fn awaited(mut command: Command, name: &str, port: u16) -> Result<Running> {
         let child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .map_err(|error| format!("{} does not start: {error}", contender.name()))?;
+            .map_err(|error| format!("{name} does not start: {error}"))?;
         let running = Running {
             port,
             child,
@@ -320,7 +315,7 @@ impl Running {
         let start = Instant::now();
         while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
             if start.elapsed() > START {
-                return Err(format!("{} does not listen", contender.name()).into());
+                return Err(format!("{name} does not listen").into());
             }
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -336,7 +331,7 @@ impl Drop for Running {
 }
 
 /// A channel that only delivers, as those do that it is compared with, and no limit that a load would meet.
-const CONFIG: &str = "\
+pub(super) const CONFIG: &str = "\
 [clients]
 anonymous = true
 ping = \"1h\"

@@ -21,6 +21,10 @@ pub(crate) fn job() -> Result<()> {
             None => println!("no run of `bench {job}` is kept"),
         }
     }
+    match runs::newest("guard")? {
+        Some(run) => text = between(&text, "guard", &guard(&run))?,
+        None => println!("no run of `bench guard` is kept"),
+    }
     match runs::newest("scale")? {
         Some(run) => text = between(&text, "scale", &scale(&run))?,
         None => println!("no run of `bench scale` is kept"),
@@ -86,6 +90,51 @@ fn origin(run: &Value) -> String {
         word("kernel"),
         word("commit")
     )
+}
+
+/// A table for each row of what stands in the middle.
+fn guard(run: &Value) -> String {
+    let mut text = format!("{}.\n", origin(run));
+    let rows = run["rows"].as_object();
+    for row in rows.into_iter().flat_map(|rows| rows.values()) {
+        let what = row["what"].as_str().unwrap_or_default();
+        let _ = write!(
+            text,
+            "\n**{what}** ({} rounds)\n\n| in the middle | ns each | it / nginx | 95 % below | it / haproxy | 95 % below | rounds |\n\
+             |---|--:|--:|--:|--:|--:|--:|\n",
+            row["rounds"]
+        );
+        let servers = row["servers"].as_object();
+        let mut servers: Vec<(&String, &Value)> = servers.into_iter().flatten().collect();
+        servers.sort_by(|a, b| cost_of(a.1).total_cmp(&cost_of(b.1)));
+        for (name, server) in servers {
+            let over = |whom: &str, which: &str| number(server[whom][which].as_f64(), 2);
+            let _ = writeln!(
+                text,
+                "| {name} | {} | {} | {} | {} | {} | {} |",
+                number(server["median"].as_f64(), 0),
+                over("over_nginx", "median"),
+                over("over_nginx", "upper_95"),
+                over("over_haproxy", "median"),
+                over("over_haproxy", "upper_95"),
+                server["runs"].as_array().map_or(0, Vec::len),
+            );
+        }
+        for bar in row["must_reach"].as_array().into_iter().flatten() {
+            let word = match bar["met"] == true {
+                true => "Met",
+                false => "Missed",
+            };
+            let _ = writeln!(
+                text,
+                "\n{word}: {} over nginx was to be at most {}, and is {}.",
+                bar["ours"].as_str().unwrap_or_default(),
+                bar["at_most"],
+                number(bar["upper_95"].as_f64(), 3),
+            );
+        }
+    }
+    text
 }
 
 /// A table for each row of a comparison.
