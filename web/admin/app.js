@@ -5,7 +5,7 @@
 //   channels channel-row[data-key] channel-filter channels-empty channel channel-name channel-stats history history-remove presence
 //   publish publish-channel publish-data publish-said user-form user clients disconnect-user user-said slow slow-empty
 //   workers ends errors refused config reload reload-said
-import { $, h, say, fill, count, rate, bytes, micros, ago, store, isDark, onTheme, palette } from './dom.js';
+import { $, h, say, fill, count, rate, bytes, micros, ago, clock, store, isDark, onTheme, palette } from './dom.js';
 import { get, post, call, setToken, Refused } from './api.js';
 import { Plot } from './plots.js';
 
@@ -91,7 +91,7 @@ async function channel() {
   say($('channel-stats'), stats.refused ? position : `${count(stats.num_clients ?? 0)} clients, ${count(stats.num_users ?? 0)} users, ${position}`);
   const publications = history.publications ?? [];
   $('history-remove').hidden = !publications.length;
-  fill($('history'), publications, (one) => String(one.offset), (one) => h('li', {}, h('span', { class: 'offset' }, `#${one.offset}`), h('code', {}, one.b64data ? `${one.b64data} (base64)` : JSON.stringify(one.data)), one.info ? h('span', { class: 'by' }, one.info.user || 'anonymous') : null));
+  fill($('history'), publications, (one) => String(one.offset), (one) => h('li', {}, h('span', { class: 'offset' }, `#${one.offset}`), h('time', { class: 'by', datetime: new Date(one.time).toISOString() }, clock(one.time)), h('code', {}, one.b64data ? `${one.b64data} (base64)` : JSON.stringify(one.data)), one.info ? h('span', { class: 'by' }, one.info.user || 'anonymous') : null));
   if (!publications.length) $('history').replaceChildren(h('li', { class: 'empty' }, history.refused ?? 'nothing is kept'));
   const here = Object.values(presence.presence ?? {});
   fill($('presence'), here.slice(0, 200), (one) => one.client, (one) => h('li', {}, h('button', { type: 'button', class: 'link-button', onclick: () => lookUp(one.user) }, one.user || 'anonymous'), one.conn_info ? h('code', {}, JSON.stringify(one.conn_info)) : null));

@@ -34,6 +34,9 @@ export function bytes(n) {
 /** Microseconds as people read them. */
 export const micros = (n) => (n < 1000 ? `${Math.round(n)} µs` : n < 1e6 ? `${(n / 1000).toFixed(n < 1e4 ? 2 : 0)} ms` : `${(n / 1e6).toFixed(2)} s`);
 
+/** The time of day, of milliseconds since 1970. */
+export const clock = (ms) => new Date(ms).toLocaleTimeString('en-GB');
+
 export function ago(seconds) {
   if (seconds < 60) return `${Math.round(seconds)} s`;
   if (seconds < 3600) return `${Math.floor(seconds / 60)} min`;

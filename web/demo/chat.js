@@ -44,13 +44,13 @@ export function startChat(client, person) {
   }
 
   /** Takes one message in, once; `offset` keeps history and live lines in one order. */
-  function line(target, { data, offset = Infinity, time, info, earlier = false, missed = false }) {
+  function line(target, { data, offset = Infinity, info, earlier = false, missed = false }) {
     if (typeof data?.text !== 'string' || !data.id || target.seen.has(data.id)) return;
     target.seen.add(data.id);
     target.waiting.delete(data.id);
     const own = target.lines.findIndex((other) => other.id === data.id);
     if (own >= 0) target.lines.splice(own, 1);
-    const entry = { kind: 'line', id: data.id, name: String(data.name ?? 'someone').slice(0, 24), text: data.text.slice(0, 500), at: when(time ?? data.t), offset, missed, own: mine(data, info) };
+    const entry = { kind: 'line', id: data.id, name: String(data.name ?? 'someone').slice(0, 24), text: data.text.slice(0, 500), at: when(data.t), offset, missed, own: mine(data, info) };
     insert(target, entry);
     while (target.lines.length > KEPT) target.seen.delete(target.lines.shift().id);
     if (!earlier && !(target === room && list.checkVisibility())) target.unread++;

@@ -194,7 +194,13 @@ mod tests {
             tags: &Tags::new(),
         };
         for offset in 1..=n {
-            history.push(Publication::new(&topic, Some(offset), at(offset), &draft));
+            history.push(Publication::new(
+                &topic,
+                Some(offset),
+                at(offset),
+                &draft,
+                true,
+            ));
         }
         history
     }

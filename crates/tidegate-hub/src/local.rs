@@ -1,11 +1,13 @@
 //! The members that this worker's clients are in channels, by slot. It knows nothing of other workers.
 
+use crate::codec::Form;
 use crate::pace::Pace;
 use crate::publication::{Epoch, Position};
 use crate::seed::Seed;
 use crate::session::{Member, Sessions, Wish};
 use crate::topic::TopicName;
 use std::collections::HashMap;
+use tidegate_proto::PeerId;
 
 /// For each channel the members here. A member's own subscription knows where it stands, so that leaving
 /// costs the same however many members there are.
@@ -26,10 +28,12 @@ pub(crate) struct LocalTopic {
     position: Option<Position>,
 }
 
-/// A member that gets every publication.
+/// A member that gets every publication. What a delivery needs to know of it stands here, side by side: looking its
+/// session up for each would cost more than the rest of the delivery.
 #[derive(Clone, Copy)]
 pub(crate) struct FullMember {
-    pub(crate) slot: u32,
+    pub(crate) peer: PeerId,
+    pub(crate) form: Form,
     pub(crate) join_leave: bool,
 }
 
@@ -52,11 +56,18 @@ impl LocalMembers {
     }
 
     /// Adds a member; the answer is where it stands.
-    pub(crate) fn add(&mut self, topic: &TopicName, slot: u32, wish: Wish) -> Member {
+    pub(crate) fn add(
+        &mut self,
+        topic: &TopicName,
+        peer: PeerId,
+        form: Form,
+        wish: Wish,
+    ) -> Member {
         let local = self.topics.entry(topic.clone()).or_default();
         if wish.hz == 0 {
             local.full.push(FullMember {
-                slot,
+                peer,
+                form,
                 join_leave: wish.join_leave,
             });
             return Member {
@@ -75,7 +86,7 @@ impl LocalMembers {
         });
         Member {
             paced: true,
-            index: last(pace.join(slot, wish)),
+            index: last(pace.join(peer.slot(), wish)),
         }
     }
 
@@ -89,7 +100,7 @@ impl LocalMembers {
             (Some(pace), true) => pace.leave(index),
             (_, false) => {
                 local.full.swap_remove(index);
-                local.full.get(index).map(|member| member.slot)
+                local.full.get(index).map(|member| member.peer.slot())
             }
             (None, true) => None,
         };
@@ -145,7 +156,7 @@ impl LocalMembers {
         let Some(mut local) = self.topics.remove(topic) else {
             return Vec::new();
         };
-        let full = local.full.iter().map(|member| member.slot);
+        let full = local.full.iter().map(|member| member.peer.slot());
         let paced = local.pace.iter().flat_map(|pace| &pace.members);
         let slots = full.chain(paced.map(|member| member.slot)).collect();
         free(&mut self.paced, &mut local);

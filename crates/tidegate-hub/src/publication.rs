@@ -219,6 +219,8 @@ struct Whole {
     offset: u64,
     at: Time,
     info: Option<Arc<ClientInfo>>,
+    /// Whether subscribers are told who published.
+    publisher: bool,
     tags: Tags,
     /// In JSON, or in protobuf if the data are no JSON.
     frame: Encoded,
@@ -237,24 +239,25 @@ pub(crate) struct Draft<'a> {
 }
 
 impl Publication {
-    /// Encodes a publication; without an offset where the channel keeps no history.
+    /// Encodes a publication; without an offset where the channel keeps no history, and without its sender
+    /// where `publisher` is not told (see [`crate::Namespace::publisher`]).
     pub(crate) fn new(
         topic: &TopicName,
         offset: Option<u64>,
         at: Time,
         draft: &Draft<'_>,
+        publisher: bool,
     ) -> Publication {
         let offset = offset.unwrap_or(0);
-        let info = draft.info.cloned();
+        let told = draft.info.filter(|_| publisher).map(|info| &**info);
         let (frame, form, object, data) = match draft.data {
             Payload::Json(data) => {
                 let mut text = String::new();
                 let sent = json::Sent {
                     channel: topic.as_str(),
                     offset,
-                    at,
                     data: data.as_str(),
-                    info: info.as_deref(),
+                    info: told,
                     tags: draft.tags,
                     extra: None,
                 };
@@ -266,9 +269,8 @@ impl Publication {
                 let sent = protobuf::Sent {
                     channel: topic.as_str(),
                     offset,
-                    at,
                     data,
-                    info: info.as_deref(),
+                    info: told,
                     tags: draft.tags,
                     extra: None,
                 };
@@ -280,7 +282,8 @@ impl Publication {
             topic: topic.clone(),
             offset,
             at,
-            info,
+            info: draft.info.cloned(),
+            publisher,
             tags: draft.tags.clone(),
             frame,
             form,
@@ -326,6 +329,14 @@ impl Publication {
         self.text(&self.0.object)
     }
 
+    /// The same with `time`, when it was taken, in milliseconds since 1970: for who looks back at a history. Its
+    /// subscribers are not told, as no SDK would tell them.
+    pub fn dated_json(&self) -> String {
+        let open = self.json().strip_suffix('}');
+        let time = self.at().unix_millis();
+        open.map_or_else(String::new, |open| format!("{open},\"time\":{time}}}"))
+    }
+
     /// What was published, if it is JSON; else empty.
     pub fn data(&self) -> &str {
         self.text(&self.0.data)
@@ -360,9 +371,8 @@ impl Publication {
         json::Sent {
             channel: self.0.topic.as_str(),
             offset,
-            at: self.0.at,
             data: self.data(),
-            info: self.0.info.as_deref(),
+            info: self.told(),
             tags: &self.0.tags,
             extra,
         }
@@ -373,9 +383,8 @@ impl Publication {
         protobuf::Sent {
             channel: self.0.topic.as_str(),
             offset: self.0.offset,
-            at: self.0.at,
             data: self.octets(),
-            info: self.0.info.as_deref(),
+            info: self.told(),
             tags: &self.0.tags,
             extra,
         }
@@ -386,6 +395,11 @@ impl Publication {
         let tags = self.0.tags.iter();
         let tags: usize = tags.map(|(name, text)| name.len() + text.len() + 48).sum();
         self.0.frame.payload().len() + tags + COST
+    }
+
+    /// Who published, as subscribers are told.
+    fn told(&self) -> Option<&ClientInfo> {
+        self.0.info.as_deref().filter(|_| self.0.publisher)
     }
 
     fn text(&self, range: &Range<usize>) -> &str {
@@ -467,7 +481,7 @@ mod tests {
         };
         let topic = TopicName::parse("q\"").unwrap();
         let at = Time::from_micros(5_000);
-        let publication = Publication::new(&topic, Some(7), at, &draft);
+        let publication = Publication::new(&topic, Some(7), at, &draft, true);
         let frame = publication.frame(Form::Json).unwrap();
         let text = std::str::from_utf8(frame.payload()).unwrap();
         let whole: serde_json::Value = serde_json::from_str(text).unwrap();
@@ -475,7 +489,6 @@ mod tests {
         assert_eq!(whole["push"]["pub"]["info"]["user"], "a\"b");
         assert_eq!(whole["push"]["pub"]["info"]["conn_info"]["n"], 1);
         assert_eq!(whole["push"]["pub"]["offset"], 7);
-        assert_eq!(whole["push"]["pub"]["time"], 5);
         assert_eq!(whole["push"]["pub"]["tags"]["k"], "v\"");
         assert_eq!(publication.data(), "{\"x\":[1,2]}");
         assert!(
@@ -488,8 +501,9 @@ mod tests {
             info: None,
             tags: &Tags::new(),
         };
-        let bare = Publication::new(&topic, None, at, &bare);
-        assert_eq!(bare.json(), "{\"data\":{\"x\":[1,2]},\"time\":5}");
+        let bare = Publication::new(&topic, None, at, &bare, true);
+        assert_eq!(bare.json(), "{\"data\":{\"x\":[1,2]}}");
+        assert_eq!(bare.dated_json(), "{\"data\":{\"x\":[1,2]},\"time\":5}");
     }
 
     #[test]
@@ -501,11 +515,12 @@ mod tests {
             tags: &Tags::new(),
         };
         let topic = TopicName::parse("b").unwrap();
-        let publication = Publication::new(&topic, Some(1), Time::ZERO, &draft);
+        let publication = Publication::new(&topic, Some(1), Time::ZERO, &draft, true);
         assert!(publication.frame(Form::Json).is_none());
         assert!(publication.frame(Form::Protobuf).is_some());
         assert_eq!(publication.octets(), [0, 255, 7]);
         assert_eq!((publication.data(), publication.json()), ("", ""));
+        assert_eq!(publication.dated_json(), "");
     }
 
     #[test]

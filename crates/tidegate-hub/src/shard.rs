@@ -64,6 +64,8 @@ pub struct Shard {
     released: Vec<(PeerId, Vec<Vec<u8>>)>,
     /// Commands of this worker's clients that wait for another worker.
     in_flight: u32,
+    /// Clients whose connect command is unanswered. Without any, nothing needs to be held back.
+    unanswered: usize,
     stats: WorkerStats,
     pings: [Encoded; 2],
     seeded: bool,
@@ -126,6 +128,7 @@ impl Shard {
             doomed: Vec::new(),
             released: Vec::new(),
             in_flight: 0,
+            unanswered: 0,
             stats: WorkerStats {
                 worker: worker.0,
                 ..WorkerStats::default()
@@ -211,19 +214,27 @@ impl Shard {
         if self.batch.peer == Some(peer) {
             self.flush(out);
         }
-        let most = self.config.connection.limits.outbox;
-        if let Some(connecting) = self.sessions.get_mut(peer).and_then(Session::connecting) {
-            connecting.bytes += frame.payload().len();
-            if connecting.bytes > most {
-                self.disconnect(peer, &Disconnect::SLOW, out);
-                return Level::Full;
+        if self.unanswered > 0 {
+            if let Some(level) = self.hold_back(peer, frame, out) {
+                return level;
             }
-            connecting.pushes.push(frame.clone());
-            return Level::Low;
         }
         let level = out.send(peer, frame);
         self.mind(peer, level, frame.payload().len(), out);
         level
+    }
+
+    /// Keeps a frame for a client whose connect command is unanswered.
+    fn hold_back(&mut self, peer: PeerId, frame: &Encoded, out: Out<'_, '_>) -> Option<Level> {
+        let most = self.config.connection.limits.outbox;
+        let connecting = self.sessions.get_mut(peer)?.connecting()?;
+        connecting.bytes += frame.payload().len();
+        if connecting.bytes > most {
+            self.disconnect(peer, &Disconnect::SLOW, out);
+            return Some(Level::Full);
+        }
+        connecting.pushes.push(frame.clone());
+        Some(Level::Low)
     }
 
     /// A frame that found no room must be the last: one behind it would hide the gap.
@@ -269,6 +280,11 @@ impl Shard {
         let Some(session) = self.sessions.remove(peer) else {
             return;
         };
+        let connecting = session
+            .extra
+            .as_ref()
+            .is_some_and(|e| e.connecting.is_some());
+        self.unanswered -= usize::from(connecting);
         let Some(info) = session.info else { return };
         self.forget_user(info.user(), peer.slot());
         let mut by_home: Vec<Vec<_>> = vec![Vec::new(); self.workers];

@@ -158,6 +158,23 @@ for (const { name, Sdk, pack, unpack } of spellings) {
     await assert.rejects(outside.publish(channel, pack(1)), code(103));
   });
 
+  it('where the publisher is not told nobody learns it, and no octet is sent for it', async (t) => {
+    const channel = fresh('secret');
+    const wire = await proxy(hub);
+    t.after(() => wire.close());
+    const [ann, bob] = [await connect(t, 'ann'), await connect(t, 'bob', {}, wire.url)];
+    const { subscription } = await subscribe(bob, channel);
+    const seen = next(subscription, 'publication');
+    await ann.publish(channel, pack('psst'));
+    const { info, offset } = await seen;
+    assert.deepEqual([info, offset], [undefined, 1]);
+    const { publications } = await subscription.history({ limit: 10 });
+    assert.deepEqual(publications.map(({ info, offset }) => [info, offset]), [[undefined, 1]]);
+    const frame = name === 'json' ? `{"push":{"channel":"${channel}","pub":{"data":"psst","offset":1}}}`
+      : Buffer.concat([Buffer.from([0x12, channel.length]), Buffer.from(channel), Buffer.from([0x22, 10, 0x22, 6]), Buffer.from('"psst"'), Buffer.from([0x30, 1])]);
+    assert.ok(wire.captures[0].received.includes(frame), 'the shortest frame of its kind');
+  });
+
   it('who asks is told who joins and leaves, who does not is not', async (t) => {
     const channel = fresh('chat');
     const [ann, bob, carl] = [await connect(t, 'ann'), await connect(t, 'bob'), await connect(t, 'carl')];

@@ -261,6 +261,7 @@ fn namespace(table: &NamespaceTable) -> Namespace {
         publish: who(table.publish),
         read_history: who(table.read_history),
         see_presence: who(table.see_presence),
+        publisher: table.publisher,
         binary: table.binary,
         publish_rate: table.publish_rate.map(rate),
         delivery: Delivery {

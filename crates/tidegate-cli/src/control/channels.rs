@@ -113,7 +113,11 @@ fn latest_json(name: &str, slice: &Slice, newest: &Publication) -> String {
 }
 
 fn history_json(name: &str, slice: &Slice) -> String {
-    let publications: Vec<&str> = slice.publications.iter().map(Publication::json).collect();
+    let publications: Vec<String> = slice
+        .publications
+        .iter()
+        .map(Publication::dated_json)
+        .collect();
     format!(
         r#"{{"channel":{},"offset":{},"epoch":"{}","publications":[{}]}}"#,
         json!(name),

@@ -87,6 +87,7 @@ fn what_is_published_arrives_and_is_kept() {
         json!({ "channel": "news", "limit": 10 }),
     );
     assert_eq!(history["publications"][0]["data"]["n"], 1);
+    assert!(history["publications"][0]["time"].as_u64() > Some(1_700_000_000_000));
     assert_eq!(
         (&history["offset"], &history["epoch"]),
         (&position["offset"], &position["epoch"])

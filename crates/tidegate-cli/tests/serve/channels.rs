@@ -49,6 +49,10 @@ fn what_a_client_publishes_is_there_over_http() {
             (&json!("tea"), &json!(newest), &json!(epoch))
         );
         let list = body["publications"].as_array().expect("a list").clone();
+        assert!(
+            list.iter()
+                .all(|one| one["time"].as_u64() > Some(1_700_000_000_000))
+        );
         list.iter()
             .map(|one| one["data"]["cup"].as_u64().expect("a cup"))
             .collect()

@@ -71,7 +71,8 @@ impl Memory {
         match request {
             BrokerRequest::Unsubscribe => self.unsubscribe(about, now),
             BrokerRequest::Publish { draft, keep } if !(keep && about.options.has_history()) => {
-                let publication = Publication::new(about.topic, None, now, &draft);
+                let publication =
+                    Publication::new(about.topic, None, now, &draft, about.options.publisher);
                 BrokerEvent::Published(publication, Position::default())
             }
             BrokerRequest::Subscribe { .. } if !about.options.has_history() => {
@@ -157,7 +158,13 @@ impl Memory {
         stream.ttl = about.options.history_ttl; // it may have been reconfigured
         let history = &mut stream.history;
         let offset = history.position().offset + 1;
-        let publication = Publication::new(about.topic, Some(offset), now, draft);
+        let publication = Publication::new(
+            about.topic,
+            Some(offset),
+            now,
+            draft,
+            about.options.publisher,
+        );
         let before = (history.len(), history.bytes());
         history.push(publication.clone());
         history.trim(about.options.history_size, bytes, stream.ttl, now);

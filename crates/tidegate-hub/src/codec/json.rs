@@ -24,7 +24,6 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::ops::Range;
-use tidegate_proto::Time;
 
 /// Reads the commands of a message, one by one. Linear in the length of the message, and without
 /// recursion, however deep it is nested. After an error there is nothing more.
@@ -629,7 +628,6 @@ pub(crate) struct Sent<'a> {
     pub(crate) channel: &'a str,
     /// 0 for none.
     pub(crate) offset: u64,
-    pub(crate) at: Time,
     pub(crate) data: &'a str,
     pub(crate) info: Option<&'a ClientInfo>,
     pub(crate) tags: &'a Tags,
@@ -665,7 +663,7 @@ fn write_object(out: &mut String, sent: &Sent<'_>) -> Range<usize> {
         let _ = write!(out, ",\"offset\":{}", sent.offset);
     }
     write_tags(out, sent.tags, sent.extra);
-    let _ = write!(out, ",\"time\":{}}}", sent.at.unix_millis());
+    out.push('}');
     data
 }
 

@@ -20,7 +20,6 @@ use prost::Message as _;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
 use std::borrow::Cow;
 use std::ops::Range;
-use tidegate_proto::Time;
 
 /// Gives the commands of a message to `each`, one by one with what stands behind it, until it says stop
 /// (false) or there is an error, which is the last it is given. Linear in the length of the message.
@@ -296,7 +295,6 @@ pub(crate) struct Sent<'a> {
     pub(crate) channel: &'a str,
     /// 0 for none.
     pub(crate) offset: u64,
-    pub(crate) at: Time,
     pub(crate) data: &'a [u8],
     pub(crate) info: Option<&'a ClientInfo>,
     pub(crate) tags: &'a Tags,
@@ -317,7 +315,6 @@ fn message(sent: &Sent<'_>) -> schema::Publication {
         info: sent.info.map(client_info),
         offset: sent.offset,
         tags: tags.chain(extra).collect(),
-        time: i64::try_from(sent.at.unix_millis()).unwrap_or(i64::MAX),
     }
 }
 

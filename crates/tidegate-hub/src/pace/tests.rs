@@ -24,7 +24,13 @@ fn publication(n: u64, tag: Option<&str>, info: Option<&Arc<ClientInfo>>) -> Pub
         info,
         tags: &tags,
     };
-    Publication::new(&TopicName::parse("c").unwrap(), Some(n), Time::ZERO, &draft)
+    Publication::new(
+        &TopicName::parse("c").unwrap(),
+        Some(n),
+        Time::ZERO,
+        &draft,
+        true,
+    )
 }
 
 fn publish(pace: &mut Pace, n: u64, key: &str) {
@@ -132,7 +138,7 @@ fn a_frame_is_bounded_and_the_rest_is_still_owed() {
             info: None,
             tags: &Tags::new(),
         };
-        let publication = Publication::new(&topic, None, Time::ZERO, &draft);
+        let publication = Publication::new(&topic, None, Time::ZERO, &draft, true);
         pace.publish(format!("k{}", n % 10).into(), &publication, 100);
     }
     let (mut from, mut got, mut skipped, mut frames) = (0, Vec::new(), 0, 0);

@@ -57,6 +57,7 @@ impl Shard {
                 waiting: wanted.len(),
                 ..Connecting::default()
             });
+            self.unanswered += 1;
         }
         if !info.user().is_empty() {
             let slots = self.users.entry(Arc::clone(info.user())).or_default();
@@ -188,6 +189,7 @@ impl Shard {
         let Some(done) = session.extra().connecting.take() else {
             return;
         };
+        self.unanswered -= 1;
         self.connected(peer, done.id, &done.subs, out);
         for push in done.pushes {
             self.push(peer, &push, out);
@@ -202,6 +204,7 @@ impl Shard {
         let session = self.sessions.get_mut(peer);
         let connecting = session.and_then(|session| session.extra().connecting.take());
         if let Some(connecting) = connecting {
+            self.unanswered -= 1;
             self.reply(peer, connecting.id, &Reply::Error(error), out);
             self.flush(out);
             // The SDKs come back after a temporary error; the close only frees what is half done.

@@ -28,21 +28,17 @@ impl Shard {
         let members = self.local.lend(topic);
         let (mut behind, mut lagging) = (Vec::new(), Vec::new());
         for member in &members {
-            let Some(session) = self.sessions.in_slot(member.slot) else {
-                continue;
-            };
-            let (peer, form) = (session.peer, session.form);
-            if conflates && session.slow().is_some() {
+            if conflates && self.is_slow(member.peer) {
                 // It lags already, by another channel: it is owed this one, and gets it at its pace.
-                behind.push(peer);
+                behind.push(member.peer);
                 continue;
             }
-            let Some(frame) = publication.frame(form) else {
+            let Some(frame) = publication.frame(member.form) else {
                 continue; // a namespace that has become binary; see `subscribed`
             };
             self.stats.deliveries += 1;
-            if self.push(peer, frame, out) == Level::High {
-                lagging.push(peer);
+            if self.push(member.peer, frame, out) == Level::High {
+                lagging.push(member.peer);
             }
         }
         self.local.restore(topic, members);
@@ -53,6 +49,11 @@ impl Shard {
         for peer in lagging {
             self.move_down(peer, topic);
         }
+    }
+
+    fn is_slow(&mut self, peer: PeerId) -> bool {
+        let session = self.sessions.get_mut(peer);
+        session.is_some_and(|session| session.slow().is_some())
     }
 
     /// Whether clients that lag in this channel are moved down.
@@ -70,6 +71,7 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(peer) else {
             return;
         };
+        let form = session.form;
         let Some(sub) = session.sub_mut(topic).filter(|sub| sub.member.is_some()) else {
             return;
         };
@@ -77,7 +79,7 @@ impl Shard {
         sub.wish.hz = u16::try_from(hz.max(1)).unwrap_or(u16::MAX);
         let wish = sub.wish;
         // First in, then out, so that the channel is never without members here.
-        let there = self.local.add(topic, peer.slot(), wish);
+        let there = self.local.add(topic, peer, form, wish);
         self.local.remove(topic, at, &mut self.sessions);
         if let Some(sub) = self.sessions.get_mut(peer).and_then(|s| s.sub_mut(topic)) {
             sub.member = Some(there);
@@ -192,7 +194,7 @@ impl Shard {
         let full = local
             .full
             .iter()
-            .map(|member| (member.slot, member.join_leave));
+            .map(|member| (member.peer.slot(), member.join_leave));
         let paced = local.pace.iter().flat_map(|pace| &pace.members);
         let paced = paced.map(|member| (member.slot, member.join_leave));
         let wanting = full.chain(paced).filter(|(_, join_leave)| *join_leave);
@@ -261,9 +263,12 @@ impl Shard {
 
     /// Makes a client a member of a channel here.
     pub(super) fn admit(&mut self, peer: PeerId, topic: &TopicName, wish: Wish) {
-        let there = self.local.add(topic, peer.slot(), wish);
-        if let Some(sub) = self.sessions.get_mut(peer).and_then(|s| s.sub_mut(topic)) {
-            sub.member = Some(there);
+        let Some(session) = self.sessions.get_mut(peer) else {
+            return;
+        };
+        let form = session.form;
+        if let Some(sub) = session.sub_mut(topic) {
+            sub.member = Some(self.local.add(topic, peer, form, wish));
         }
     }
 

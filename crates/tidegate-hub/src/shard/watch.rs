@@ -39,14 +39,18 @@ impl Shard {
     /// A session's timer went off.
     pub(super) fn check(&mut self, slot: u32, out: Out<'_, '_>) {
         let now = out.now();
+        let (grace, patience) = (self.config.expired_grace, self.patience());
         let Some(session) = self.sessions.in_slot(slot).filter(|s| s.armed <= now) else {
             return; // stale: the session is another by now, or has been looked at
         };
         session.armed = Time::from_micros(u64::MAX);
         let peer = session.peer;
-        self.check_tokens(peer, now, out);
-        self.check_slow(peer, now, out);
-        self.check_life(peer, now, out);
+        // Every other time the timer was for a pong that has come long since.
+        if session.deadline(grace, patience) <= now {
+            self.check_tokens(peer, now, out);
+            self.check_slow(peer, now, out);
+            self.check_life(peer, now, out);
+        }
         if self
             .sessions
             .get(peer)
@@ -107,7 +111,6 @@ impl Shard {
     }
 
     fn check_slow(&mut self, peer: PeerId, now: Time, out: Out<'_, '_>) {
-        let queued = out.queued(peer);
         let Some(lag) = self
             .sessions
             .get_mut(peer)
@@ -115,7 +118,7 @@ impl Shard {
         else {
             return;
         };
-        lag.see(queued, 0, now);
+        lag.see(out.queued(peer), 0, now);
         lag.looked = now;
         if now.since(lag.moved) >= self.config.no_progress {
             self.disconnect(peer, &Disconnect::SLOW, out);

@@ -3,12 +3,13 @@
 use crate::on_1_and_4_workers;
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
-use tidegate_hub::{HubConfig, HubLimits, Page};
+use tidegate_hub::{HubConfig, HubLimits, Namespace, Page};
 use tidegate_sim::net::Net;
 
 on_1_and_4_workers!(
     connect_tells_who_and_where,
     a_publication_reaches_everyone_with_its_sender,
+    who_published_is_told_only_where_it_shall_be,
     publications_without_history_have_no_offset,
     history_goes_by_pages,
     rpc_has_time_and_echo_only,
@@ -67,6 +68,47 @@ fn a_publication_reaches_everyone_with_its_sender(mut net: Net) {
         assert_eq!(last["pub"]["info"]["user"], "");
         assert_eq!(last["pub"]["info"]["conn_info"], json!({ "name": "Ann" }));
     }
+}
+
+fn who_published_is_told_only_where_it_shall_be(net: Net) {
+    let mut config = HubConfig::dev();
+    let quiet = Namespace {
+        publisher: false,
+        ..Namespace::open()
+    };
+    config.namespaces.set("quiet", quiet);
+    let mut net = Net::with(net.workers(), 1, config);
+    let channel = net.channel("quiet:", 1);
+    let (ann, bob) = (net.client(0), net.client(1));
+    let latest = json!({ "channel": channel, "data": { "delivery": "latest" } });
+    net.subscribe(ann, &channel);
+    net.ask(bob, json!({ "subscribe": latest }));
+    net.pushes(ann);
+    net.publish(ann, &channel, json!("psst"));
+    // Nothing but what they need: no sender, no time.
+    let pushed = json!({ "channel": channel, "pub": { "data": "psst", "offset": 1 } });
+    assert_eq!(net.pushes(ann), [pushed]);
+    let conflated = json!({ "data": "psst", "tags": { "skipped": "0" } });
+    assert_eq!(net.pushes(bob).last().unwrap()["pub"], conflated);
+    let kept = net.ask(
+        bob,
+        json!({ "history": { "channel": channel, "limit": 9 } }),
+    );
+    let kept = &kept["history"]["publications"];
+    assert_eq!(kept, &json!([{ "data": "psst", "offset": 1 }]));
+    // The newest value of each is known by the connection all the same.
+    net.publish(ann, &channel, json!(2));
+    net.publish(bob, &channel, json!(3));
+    net.pass(std::time::Duration::from_secs(1));
+    let newest: Vec<_> = net
+        .pushes(bob)
+        .iter()
+        .map(|push| push["pub"]["data"].clone())
+        .collect();
+    assert!(
+        newest.contains(&json!(2)) && newest.contains(&json!(3)),
+        "{newest:?}"
+    );
 }
 
 fn publications_without_history_have_no_offset(mut net: Net) {
@@ -480,7 +522,7 @@ fn the_control_plane_publishes_and_asks(mut net: Net) {
     said.sort();
     let mut expected = [
         "{\"price\":3}",
-        "3 {\"data\":{\"price\":2},\"offset\":2,\"time\":1800000000000}",
+        "3 {\"data\":{\"price\":2},\"offset\":2}",
         "unrecoverable position",
         "0",
         "not available",

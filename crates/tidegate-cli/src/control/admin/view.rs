@@ -66,6 +66,7 @@ fn namespace(options: &Namespace) -> Value {
         "publish": word(&options.publish),
         "read_history": word(&options.read_history),
         "see_presence": word(&options.see_presence),
+        "publisher": options.publisher,
         "binary": options.binary,
         "publish_rate": options.publish_rate.map(rate),
         "delivery": {

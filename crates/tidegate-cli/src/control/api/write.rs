@@ -41,13 +41,14 @@ pub(super) fn history(slice: &Slice) -> String {
 
 fn push_publication(text: &mut String, one: &Publication) {
     if one.is_json() {
-        return text.push_str(one.json());
+        return text.push_str(&one.dated_json());
     }
     let data = STANDARD.encode(one.octets());
     let _ = write!(
         text,
-        r#"{{"data":null,"b64data":"{data}","offset":{}}}"#,
-        one.offset()
+        r#"{{"data":null,"b64data":"{data}","offset":{},"time":{}}}"#,
+        one.offset(),
+        one.at().unix_millis()
     );
 }
 

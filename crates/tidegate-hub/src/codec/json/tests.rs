@@ -251,7 +251,7 @@ fn every_reply_is_written() {
         tags: &Tags::new(),
     };
     let missed: Vec<Publication> = [7, 8]
-        .map(|offset| Publication::new(&topic, Some(offset), Time::ZERO, &draft))
+        .map(|offset| Publication::new(&topic, Some(offset), Time::ZERO, &draft, true))
         .into();
     let subscribed = |position, recoverable, recovery| {
         Reply::Subscribed(Subscribed {
@@ -299,7 +299,7 @@ fn every_reply_is_written() {
                 time: Time::from_micros(4_000),
                 subs: &subs,
             }),
-            r#"{"id":9,"connect":{"client":"c","version":"v","ping":25,"pong":true,"session":"s","node":"n","time":4,"expires":true,"ttl":60,"subs":{"c":{"positioned":true,"epoch":"00000000000000ab","offset":8,"data":{},"publications":[{"data":1,"offset":8,"time":0}],"expires":true,"ttl":3}}}}"#,
+            r#"{"id":9,"connect":{"client":"c","version":"v","ping":25,"pong":true,"session":"s","node":"n","time":4,"expires":true,"ttl":60,"subs":{"c":{"positioned":true,"epoch":"00000000000000ab","offset":8,"data":{},"publications":[{"data":1,"offset":8}],"expires":true,"ttl":3}}}}"#,
         ),
         (
             Reply::Refreshed {
@@ -316,7 +316,7 @@ fn every_reply_is_written() {
         (subscribed(None, false, None), r#"{"id":9,"subscribe":{}}"#),
         (
             Reply::Subscribed(conflated),
-            r#"{"id":9,"subscribe":{"publications":[{"data":1,"time":0},{"data":1,"time":0}]}}"#,
+            r#"{"id":9,"subscribe":{"publications":[{"data":1},{"data":1}]}}"#,
         ),
         (
             subscribed(None, false, Some((0, Recovery::Lost))),
@@ -336,7 +336,7 @@ fn every_reply_is_written() {
                 true,
                 Some((6, Recovery::Complete(missed.clone()))),
             ),
-            r#"{"id":9,"subscribe":{"recoverable":true,"positioned":true,"epoch":"00000000000000ab","offset":6,"was_recovering":true,"recovered":true,"publications":[{"data":1,"offset":7,"time":0},{"data":1,"offset":8,"time":0}]}}"#,
+            r#"{"id":9,"subscribe":{"recoverable":true,"positioned":true,"epoch":"00000000000000ab","offset":6,"was_recovering":true,"recovered":true,"publications":[{"data":1,"offset":7},{"data":1,"offset":8}]}}"#,
         ),
         (
             subscribed(Some(position), true, Some((8, Recovery::Complete(vec![])))),
@@ -366,7 +366,7 @@ fn every_reply_is_written() {
                 position,
                 publications: missed,
             }),
-            r#"{"id":9,"history":{"publications":[{"data":1,"offset":7,"time":0},{"data":1,"offset":8,"time":0}],"epoch":"00000000000000ab","offset":8}}"#,
+            r#"{"id":9,"history":{"publications":[{"data":1,"offset":7},{"data":1,"offset":8}],"epoch":"00000000000000ab","offset":8}}"#,
         ),
         (
             Reply::Error(ClientError::PERMISSION_DENIED),

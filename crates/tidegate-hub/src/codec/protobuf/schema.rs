@@ -296,8 +296,6 @@ pub(super) struct Publication {
     pub(super) offset: u64,
     #[prost(btree_map = "string, string", tag = "7")]
     pub(super) tags: BTreeMap<String, String>,
-    #[prost(int64, tag = "9")]
-    pub(super) time: i64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

@@ -5,6 +5,7 @@ use crate::publication::{Draft, Epoch, Payload, Position};
 use crate::reply::Unsubscribed;
 use crate::topic::TopicName;
 use std::sync::Arc;
+use tidegate_proto::Time;
 
 /// A field of text or octets.
 fn field(number: u8, content: &[u8]) -> Vec<u8> {
@@ -214,7 +215,7 @@ fn publications_for_a_client_without_a_position_have_no_offset() {
         tags: &Tags::new(),
     };
     let result = Subscribed {
-        newest: vec![Publication::new(&topic, Some(5), Time::ZERO, &draft)],
+        newest: vec![Publication::new(&topic, Some(5), Time::ZERO, &draft, true)],
         ..Subscribed::default()
     };
     let mut out = Vec::new();
@@ -253,7 +254,7 @@ fn a_publication_is_written_with_its_data_where_it_says() {
             tags: &Tags::from([("k".to_owned(), "v".to_owned())]),
         };
         let at = Time::from_micros(2_000);
-        let publication = Publication::new(&topic, Some(5), at, &draft);
+        let publication = Publication::new(&topic, Some(5), at, &draft, true);
         assert_eq!(publication.octets(), data);
         let frame = publication.frame(super::super::Form::Protobuf).unwrap();
         let mut octets = frame.payload();
@@ -262,7 +263,7 @@ fn a_publication_is_written_with_its_data_where_it_says() {
         let push = schema::Reply::decode(one).unwrap().push.unwrap();
         assert_eq!(push.channel, "ch");
         let read = push.publication.unwrap();
-        assert_eq!((read.data.as_slice(), read.offset, read.time), (data, 5, 2));
+        assert_eq!((read.data.as_slice(), read.offset), (data, 5));
         let info = read.info.unwrap();
         assert_eq!(
             (info.user.as_str(), info.conn_info.as_slice()),
