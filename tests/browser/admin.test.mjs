@@ -3,6 +3,7 @@
 import { test, before, after } from 'node:test';
 import assert from 'node:assert/strict';
 import { base, launch, open, pictures, until, visit } from './support.mjs';
+import { open as dial } from '../interop/node/support.mjs';
 
 const admin = process.env.TIDEGATE_ADMIN_HTTP ?? 'http://127.0.0.1:8001';
 const channel = 'chat:lobby';
@@ -62,6 +63,7 @@ test('a publication from here arrives at the page and stands in the history', as
   await window.get('publish').getByRole('button').click();
   await until('word of it', () => window.get('publish-said').textContent(), (text) => text.startsWith('published as #'));
   await until('it in the history', () => window.get('history').textContent(), (text) => text.includes(said));
+  assert.match(await window.get('history').locator('li').first().textContent(), /^#\d+\d\d:\d\d:\d\d/);
   await until('it in the chat', () => demo.get('lines').textContent(), (text) => text.includes(said));
   await window.get('publish-data').fill('no JSON');
   await window.get('publish').getByRole('button').click();
@@ -76,6 +78,39 @@ test('a connection is looked up and disconnected', async (t) => {
   const gone = demo.page.locator('[data-testid=status]:not([data-state=connected])').waitFor();
   for (const button of await window.get('clients').getByRole('button').all()) await button.click().catch(() => {});
   await gone;
+});
+
+test('a client that takes nothing is named among the slow, and no longer when it takes again', async (t) => {
+  const snail = await dial(`${base.replace(/^http/, 'ws')}/connection/websocket`);
+  t.after(() => snail.socket.terminate());
+  const room = `chat:slow-${Date.now()}`;
+  snail.socket.send(`{"id":1,"connect":{"data":{"name":"Snail"}}}\n{"id":2,"subscribe":{"channel":"${room}"}}`);
+  let id, subscribed;
+  while (!subscribed) {
+    for (const line of (await snail.take()).text.split('\n').map(JSON.parse)) {
+      id ??= line.connect?.client;
+      subscribed ??= line.subscribe;
+    }
+  }
+  const window = await board(t);
+  const api = (path, body) => window.page.evaluate(({ path, body }) => fetch(path, body && { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(body) }).then((answer) => answer.json()), { path, body });
+  assert.equal(await window.get('slow').locator('tr').count(), 0);
+  snail.socket.pause();
+  // What both kernels hold comes first; then its outbox fills, until it is above its high mark and not yet closed.
+  const ballast = 'x'.repeat(48 << 10);
+  for (let n = 0; !(await api('/admin/slow')).clients.some((one) => one.client === id); n += 1) {
+    assert.ok(n < 1_000, 'it should lag by now');
+    const { error } = await api('/admin/api/publish', { channel: room, data: ballast });
+    assert.equal(error, undefined);
+  }
+  const row = window.get('slow').locator('tr', { hasText: id.slice(0, 8) });
+  await until('its row', () => row.count(), (n) => n === 1);
+  assert.match(await row.textContent(), /anonymous.*\d [KM]iB.*full/);
+  assert.equal(await window.get('slow-empty').isVisible(), false);
+  await window.page.screenshot({ path: `${pictures}/admin-slow.png`, fullPage: true });
+  snail.socket.resume();
+  await until('nobody who lags', () => window.get('slow-empty').isVisible());
+  assert.equal(await row.count(), 0);
 });
 
 test('the configuration in force is shown without a secret, and can be reloaded', async (t) => {

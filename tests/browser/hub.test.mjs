@@ -87,6 +87,39 @@ for (const [name, bundle] of [['JSON', 'centrifuge.js'], ['protobuf', 'centrifug
     assert.equal(forged, 3500);
   });
 
+  it('what is published is kept, and it is known who is there, who comes and who goes', async (t) => {
+    const names = [user(), user()];
+    const [ann, bob] = [await page(t, hub, names[0]), await page(t, hub, names[1])];
+    for (const { page: tab } of [ann, bob]) await tab.evaluate(() => client.ready(10_000));
+    const channel = fresh('chat');
+    await ann.page.evaluate(async (channel) => {
+      window.news = [];
+      await join(channel, { joinLeave: true });
+      subscription.on('join', ({ info }) => news.push(`+${info.user}`));
+      subscription.on('leave', ({ info }) => news.push(`-${info.user}`));
+    }, channel);
+    await bob.page.evaluate((channel) => join(channel, {}), channel);
+    const hears = (word) => until(word, () => ann.page.evaluate(() => news), (news) => news.includes(word));
+    await hears(`+${names[1]}`);
+    for (const n of [0, 1, 2]) await bob.page.evaluate((n) => subscription.publish(pack({ n })), n);
+    await until('three publications', async () => (await ann.log()).heard, (heard) => heard.join() === '0,1,2');
+    const seen = await ann.page.evaluate(async () => {
+      const { publications, offset } = await subscription.history({ limit: 10 });
+      const { clients } = await subscription.presence();
+      return {
+        kept: publications.map(({ data, offset, info }) => [unpack(data).n, Number(offset), info.user]),
+        offset: Number(offset),
+        users: Object.values(clients).map(({ user }) => user).sort(),
+        stats: await subscription.presenceStats(),
+      };
+    });
+    assert.deepEqual(seen, {
+      kept: [0, 1, 2].map((n) => [n, n + 1, names[1]]), offset: 3, users: [...names].sort(), stats: { numClients: 2, numUsers: 2 },
+    });
+    await bob.page.evaluate(() => subscription.unsubscribe());
+    await hears(`-${names[1]}`);
+  });
+
   it('nothing is lost or doubled when the connection breaks at any octet', async (t) => {
     const wire = await fragile(hub, () => 200 + Math.floor(Math.random() * 1_800));
     t.after(() => wire.close());

@@ -45,7 +45,10 @@ export class Plot {
 
   #paint(context, width, height) {
     const now = this.samples.at(-1)?.at ?? Date.now();
-    const from = now - this.span;
+    // A server that has just begun fills the plot too: one minute at first, more as there is more to show.
+    const age = Math.ceil((now - (this.samples[0]?.at ?? now)) / 60_000) * 60_000;
+    const span = Math.min(this.span, Math.max(60_000, age));
+    const from = now - span;
     const shown = this.samples.filter((sample) => sample.at >= from - 2000);
     const lines = this.series.map((one) => ({ ...one, points: shown.map((sample, i) => [sample.at, i || !one.needsBefore ? one.read(sample, shown[i - 1]) : null]).filter(([, value]) => value != null) }));
     const most = (some) => Math.max(...some.flatMap(({ points }) => points.map(([, value]) => value)), 0);
@@ -54,7 +57,7 @@ export class Plot {
     const marks = steps(high, height > 130 ? 4 : 2);
     const left = Math.max(...marks.map((mark) => context.measureText(this.format(mark)).width)) + 12;
     const right = width - 6, bottom = height - 20, top = 6;
-    const x = (at) => left + ((at - from) / this.span) * (right - left);
+    const x = (at) => left + ((at - from) / span) * (right - left);
     const y = (value, scale = high) => bottom - (value / scale) * (bottom - top);
 
     context.lineWidth = 1;
@@ -68,12 +71,12 @@ export class Plot {
       context.fillText(this.format(mark), left - 8, Math.max(line, 7));
     }
     context.textAlign = 'center';
-    const ticks = right - left > 330 ? 5 : 2.5;
-    for (let back = 0; back <= this.span; back += this.span / ticks) {
+    const apart = span <= 60_000 ? 20_000 : span <= 180_000 || right - left > 330 ? 60_000 : 120_000;
+    for (let back = 0; back <= span; back += apart) {
       const at = x(now - back);
       context.fillStyle = this.ink('ink-2');
-      context.textAlign = back === 0 ? 'right' : back === this.span ? 'left' : 'center';
-      context.fillText(back ? `−${back / 60_000} min` : 'now', at, height - 7);
+      context.textAlign = back === 0 ? 'right' : back === span ? 'left' : 'center';
+      context.fillText(back ? `−${back % 60_000 ? `${back / 1000} s` : `${back / 60_000} min`}` : 'now', at, height - 7);
     }
 
     context.save();
