@@ -25,6 +25,8 @@ pub(super) enum Phase {
     /// Over. Once all is written the transport is half closed; at the deadline it is dropped.
     Ended {
         deadline: Time,
+        /// The peer's Close was among what it sent: nothing follows it.
+        peer_closed: bool,
     },
     /// Nothing can or need be sent: the transport is to be dropped now.
     Dead,
@@ -39,15 +41,16 @@ impl Phase {
     }
 
     /// Over, with something left to write: it may take as long as a Close may.
-    pub(super) fn ended(now: Time, timeouts: &Timeouts) -> Phase {
+    pub(super) fn ended(now: Time, timeouts: &Timeouts, peer_closed: bool) -> Phase {
         Phase::Ended {
             deadline: now + timeouts.close.max(timeouts.linger),
+            peer_closed,
         }
     }
 
     /// All is written: from now on the peer has `linger` to read it.
     pub(super) fn flushed(&mut self, now: Time, timeouts: &Timeouts) {
-        if let Phase::Ended { deadline } = self {
+        if let Phase::Ended { deadline, .. } = self {
             *deadline = (*deadline).min(now + timeouts.linger);
         }
     }
@@ -80,7 +83,7 @@ impl Phase {
 
     pub(super) fn deadline(self) -> Option<Time> {
         match self {
-            Phase::CloseSent { deadline, .. } | Phase::Ended { deadline } => Some(deadline),
+            Phase::CloseSent { deadline, .. } | Phase::Ended { deadline, .. } => Some(deadline),
             Phase::Open | Phase::Dead => None,
         }
     }

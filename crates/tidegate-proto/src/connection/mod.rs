@@ -11,6 +11,7 @@ mod closing;
 mod compression;
 mod encoded;
 mod extras;
+mod gather;
 mod keepalive;
 mod message;
 mod outbox;
@@ -320,6 +321,34 @@ impl Connection {
         None
     }
 
+    /// Where the next octets of a long message belong, so that they can be read into their place and need no copy:
+    /// room for `least` to `most` of them. `None` when what comes next must be looked at first, or is less: then read
+    /// elsewhere and call [`Connection::receive`]. What lies in the room is left from earlier messages and means
+    /// nothing.
+    pub fn room(&mut self, least: usize, most: usize) -> Option<&mut [u8]> {
+        match self.phase.is_open() {
+            true => self.receiver.room(least, most),
+            false => None,
+        }
+    }
+
+    /// The first `n` octets of [`Connection::room`] were read. The message, when its last octet is among them.
+    pub fn filled(
+        &mut self,
+        now: Time,
+        n: usize,
+        resources: &mut Resources,
+    ) -> Option<Event<'static>> {
+        self.keepalive.heard(now);
+        let extras = self.extras.as_deref_mut();
+        let mut rules = Rules::new(self.role, &self.config, false, None, extras);
+        match self.receiver.filled(n, &mut rules, resources) {
+            Ok(Some(Received::Message(message))) => Some(Event::Message(message)),
+            Ok(_) => None,
+            Err(error) => Some(Event::Closed(self.fail(now, error, resources))),
+        }
+    }
+
     /// When a message that is incomplete must have come whole.
     #[inline]
     fn message_deadline(&self) -> Option<Time> {
@@ -358,22 +387,29 @@ impl Connection {
     /// [`Connection::send_text`] or [`Connection::send_binary`]. A text must be UTF-8.
     #[inline]
     pub fn send_behind(&mut self, kind: MessageKind, payload: &[u8]) -> Option<Level> {
-        match self.can_send_behind() {
-            true => self.push_behind(kind.opcode(), payload),
+        match self.role == Role::Server && self.can_send_behind() {
+            true => self.push_behind(kind.opcode(), payload, || None),
             false => None,
         }
     }
 
-    /// A client's frames need a key, others may be compressed or have to wait for their turn.
+    /// With extras frames may be compressed or have to wait for their turn.
     #[inline]
     fn can_send_behind(&self) -> bool {
-        self.role == Role::Server && self.extras.is_none() && self.phase.is_open()
+        self.extras.is_none() && self.phase.is_open()
     }
 
     #[inline]
-    fn push_behind(&mut self, opcode: OpCode, payload: &[u8]) -> Option<Level> {
+    fn push_behind(
+        &mut self,
+        opcode: OpCode,
+        payload: &[u8],
+        mask: impl FnOnce() -> Option<MaskKey>,
+    ) -> Option<Level> {
         let limits = &self.config.limits;
-        let waiting = self.outbox.push_behind(opcode, payload, limits.outbox)?;
+        let waiting = self
+            .outbox
+            .push_behind(opcode, payload, mask, limits.outbox)?;
         if waiting > limits.outbox_high {
             self.outbox.mark_high();
             return Some(Level::High);
@@ -443,7 +479,7 @@ impl Connection {
             self.push_close(Some(code), &error.to_string(), resources);
         }
         self.abandon(resources);
-        self.phase = Phase::ended(now, &self.config.timeouts);
+        self.phase = Phase::ended(now, &self.config.timeouts, false);
         self.flushed_if_empty(now);
         Closed {
             code: Some(code),
@@ -457,7 +493,7 @@ impl Connection {
     /// The peer will send no more. What is owed may still be written; then the transport is to be closed.
     /// Returns how the connection closed, if that was not said before.
     pub fn handle_eof(&mut self, now: Time, resources: &mut Resources) -> Option<Closed> {
-        let ended = Phase::ended(now, &self.config.timeouts);
+        let ended = Phase::ended(now, &self.config.timeouts, false);
         let phase = std::mem::replace(&mut self.phase, ended);
         self.abandon(resources);
         self.flushed_if_empty(now);
@@ -495,7 +531,7 @@ impl Connection {
             Phase::CloseSent { deadline, .. } if deadline <= now => {
                 self.give_up(ProtocolError::CloseTimeout, resources)
             }
-            Phase::Ended { deadline } if deadline <= now => self.handle_end(resources),
+            Phase::Ended { deadline, .. } if deadline <= now => self.handle_end(resources),
             _ => None,
         }
     }
@@ -554,6 +590,12 @@ impl Connection {
             Phase::Ended { .. } if self.role == Role::Server => Transport::ShutdownWrite,
             _ => Transport::Open,
         }
+    }
+
+    /// The peer's Close has come: it will send no more (§5.5.1). A driver that has left nothing of it unread may close
+    /// the transport at once where [`Connection::transport`] says [`Transport::ShutdownWrite`].
+    pub fn peer_has_closed(&self) -> bool {
+        matches!(self.phase, Phase::Ended { peer_closed, .. } if peer_closed)
     }
 
     /// Messages can be sent: neither side has begun to close.
@@ -644,7 +686,7 @@ impl Connection {
             }
         };
         self.abandon(resources);
-        self.phase = Phase::ended(now, &self.config.timeouts);
+        self.phase = Phase::ended(now, &self.config.timeouts, true);
         self.flushed_if_empty(now);
         closed
     }
@@ -667,7 +709,11 @@ impl Connection {
         if self.can_send_behind() {
             // It will not stay empty: alone a message is never refused.
             self.outbox.begin(payload.len(), resources);
-            if let Some(level) = self.push_behind(opcode, payload) {
+            let level = match self.role {
+                Role::Server => self.push_behind(opcode, payload, || None),
+                Role::Client => self.push_behind(opcode, payload, || Some(resources.mask_key())),
+            };
+            if let Some(level) = level {
                 return level;
             }
         }

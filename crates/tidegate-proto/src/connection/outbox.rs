@@ -6,7 +6,7 @@
 use super::encoded::{Deflated, Encoded};
 use super::resources::Resources;
 use crate::frame::{MAX_HEADER, OpCode};
-use crate::mask::{MaskKey, apply_mask};
+use crate::mask::{MaskKey, append_masked, apply_mask};
 use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::sync::Arc;
@@ -92,13 +92,14 @@ impl Outbox {
         octets.extend_from_slice(payload);
     }
 
-    /// Copies an unmasked frame behind what waits, if there is a buffer with room for it: nothing is taken from
-    /// anywhere. Returns how many bytes wait then, at most `limit`.
+    /// Copies a frame behind what waits, if there is a buffer with room for it: nothing is taken from anywhere. Returns
+    /// how many bytes wait then, at most `limit`. `mask` is asked only then.
     #[inline]
     pub(super) fn push_behind(
         &mut self,
         opcode: OpCode,
         payload: &[u8],
+        mask: impl FnOnce() -> Option<MaskKey>,
         limit: usize,
     ) -> Option<usize> {
         let queue = self.0.as_deref_mut()?;
@@ -112,15 +113,23 @@ impl Outbox {
         }
         let before = octets.len();
         let first = 0x80 | opcode as u8;
+        let mask = mask();
+        let masked = if mask.is_some() { 0x80 } else { 0 };
         match payload.len() {
-            len @ 0..=125 => octets.extend_from_slice(&[first, len as u8]),
+            len @ 0..=125 => octets.extend_from_slice(&[first, masked | len as u8]),
             // OWN_BUFFER is no longer than that.
             len => {
                 let [.., high, low] = len.to_be_bytes();
-                octets.extend_from_slice(&[first, 126, high, low]);
+                octets.extend_from_slice(&[first, masked | 126, high, low]);
             }
         }
-        octets.extend_from_slice(payload);
+        match mask {
+            None => octets.extend_from_slice(payload),
+            Some(key) => {
+                octets.extend_from_slice(&key.to_bytes());
+                append_masked(key, payload, octets);
+            }
+        }
         queue.bytes += octets.len() - before;
         Some(queue.bytes)
     }

@@ -7,13 +7,14 @@
 use super::Role;
 use super::compression::Compression;
 use super::extras::{Extras, MessageKind, Streaming};
+use super::gather::Gather;
 use super::message::{Message, Piece, PieceOctets};
 use super::resources::Resources;
 use crate::config::{Config, FRAGMENT_OVERHEAD};
 use crate::deflate::{Bounds, Inflating};
 use crate::error::ProtocolError;
 use crate::frame::{FrameHeader, MAX_CONTROL_PAYLOAD, MAX_HEADER, OpCode, UsualHeader};
-use crate::mask::{MaskKey, append_masked, apply_mask, unmask_ascii};
+use crate::mask::{MaskKey, apply_mask, unmask_ascii};
 use crate::time::Time;
 use crate::utf8::Utf8Decoder;
 
@@ -113,7 +114,7 @@ struct PartialControl {
 
 /// A message that is not complete.
 struct Assembly {
-    octets: Vec<u8>,
+    octets: Gather,
     utf8: Option<Utf8Decoder>,
     fragments: u32,
     /// Of these, empty and not the last.
@@ -190,6 +191,35 @@ impl Receiver {
             }
         }
         Ok(None)
+    }
+
+    /// Room behind a message that is being assembled as it comes, for `least` to `most` of its octets.
+    pub(super) fn room(&mut self, least: usize, most: usize) -> Option<&mut [u8]> {
+        let message = self.message.as_mut()?;
+        if message.inflating.is_some() || message.streamed {
+            return None;
+        }
+        let missing = message.frame.as_ref()?.missing;
+        message.octets.room(least, clamp(missing, most))
+    }
+
+    /// `n` octets were read into the room: the message, when its last octet is among them.
+    pub(super) fn filled(
+        &mut self,
+        n: usize,
+        rules: &mut Rules<'_>,
+        resources: &mut Resources,
+    ) -> Result<Option<Received<'static>>, ProtocolError> {
+        let Some(mut message) = self.message.take_if(|message| message.frame.is_some()) else {
+            return Ok(None);
+        };
+        match message.take_filled(n)? {
+            Progress::Complete => message.complete(rules, resources).map(Some),
+            Progress::None | Progress::Piece => {
+                self.message = Some(message);
+                Ok(None)
+            }
+        }
     }
 
     /// Between two messages: a message in one frame that lies whole in the input; its payload is still masked.
@@ -390,8 +420,7 @@ impl Receiver {
         match progress {
             Progress::None => Ok(None),
             Progress::Piece => {
-                let octets = std::mem::take(&mut message.octets);
-                let octets = PieceOctets::Owned(octets);
+                let octets = PieceOctets::Owned(message.octets.take());
                 Ok(Some(Received::Piece(message.piece(octets, false))))
             }
             Progress::Complete => {
@@ -408,8 +437,8 @@ impl Receiver {
     ) -> Result<Option<Received<'a>>, ProtocolError> {
         let message = self.message.as_mut().expect("a frame is open");
         // What was assembled before the message proved to be long goes first.
-        if !message.octets.is_empty() {
-            let octets = PieceOctets::Owned(std::mem::take(&mut message.octets));
+        if message.octets.len() > 0 {
+            let octets = PieceOctets::Owned(message.octets.take());
             return Ok(Some(Received::Piece(message.piece(octets, false))));
         }
         let frame = message.frame.as_mut().expect("a frame is open");
@@ -465,7 +494,7 @@ impl Assembly {
     fn new(header: &FrameHeader, rules: &mut Rules<'_>, resources: &mut Resources) -> Assembly {
         let compression = rules.compression.as_mut().filter(|_| header.rsv1);
         Assembly {
-            octets: Vec::new(),
+            octets: Gather::default(),
             utf8: (header.opcode == OpCode::Text).then(Utf8Decoder::default),
             fragments: 0,
             empty: 0,
@@ -533,14 +562,27 @@ impl Assembly {
         let n = clamp(frame.missing, input.len());
         if n > 0 {
             if self.octets.capacity() == 0 {
-                self.octets = resources.take_buffer(frame.missing as usize);
+                let memory = resources.take_written_buffer(frame.missing as usize);
+                self.octets = Gather::new(memory);
             }
             let start = self.octets.len();
-            frame.mask = append_masked(frame.mask, take(input, n), &mut self.octets);
+            frame.mask = self.octets.append_masked(frame.mask, take(input, n));
             frame.missing -= n as u64;
             if let Some(utf8) = &mut self.utf8 {
-                utf8.feed(&self.octets[start..])?;
+                utf8.feed(self.octets.since(start))?;
             }
+        }
+        Ok(self.frame_progress())
+    }
+
+    /// Takes what was read into the room behind the octets.
+    fn take_filled(&mut self, n: usize) -> Result<Progress, ProtocolError> {
+        let frame = self.frame.as_mut().expect("a frame is open");
+        let fresh = self.octets.fill(clamp(frame.missing, n));
+        frame.mask = apply_mask(frame.mask, fresh);
+        frame.missing -= fresh.len() as u64;
+        if let Some(utf8) = &mut self.utf8 {
+            utf8.feed(fresh)?;
         }
         Ok(self.frame_progress())
     }
@@ -579,14 +621,17 @@ impl Assembly {
         let mut paused = false;
         if n > 0 {
             if self.octets.capacity() == 0 {
-                self.octets = resources.take_buffer(PIECE);
+                self.octets = Gather::new(resources.take_buffer(PIECE));
             }
             if frame.unmasked < n {
                 frame.mask = apply_mask(frame.mask, &mut input[frame.unmasked..n]);
                 frame.unmasked = n;
             }
             let inflating = self.inflating.as_mut().expect("the message is compressed");
-            let fed = inflating.feed(&input[frame.fed..n], &mut self.octets, pause_at, bounds)?;
+            let octets = &input[frame.fed..n];
+            let fed = self
+                .octets
+                .append_with(|out| inflating.feed(octets, out, pause_at, bounds))?;
             frame.fed += fed.consumed;
             paused = fed.paused;
             let done = if paused { frame.fed.min(n - 1) } else { n };
@@ -601,7 +646,7 @@ impl Assembly {
             return Ok(Progress::Piece);
         }
         match self.frame_progress() {
-            Progress::None if self.streamed && !self.octets.is_empty() => Ok(Progress::Piece),
+            Progress::None if self.streamed && self.octets.len() > 0 => Ok(Progress::Piece),
             progress => Ok(progress),
         }
     }
@@ -618,10 +663,10 @@ impl Assembly {
     /// What stands in `octets` from `start` on was inflated.
     fn inflated(&mut self, start: usize, rules: &mut Rules<'_>) -> Result<(), ProtocolError> {
         if let Some(utf8) = &mut self.utf8 {
-            utf8.feed(&self.octets[start..])?;
+            utf8.feed(self.octets.since(start))?;
         }
         if let Some(compression) = &mut rules.compression {
-            compression.inflated(&self.octets[start..]);
+            compression.inflated(self.octets.since(start));
         }
         Ok(())
     }
@@ -634,14 +679,15 @@ impl Assembly {
     ) -> Result<Received<'a>, ProtocolError> {
         if let Some(mut inflating) = self.inflating.take() {
             let (start, bounds) = (self.octets.len(), self.bounds(rules));
-            inflating.finish(&mut self.octets, bounds)?;
+            self.octets
+                .append_with(|out| inflating.finish(out, bounds))?;
             self.inflated(start, rules)?;
             if let Some(compression) = &mut rules.compression {
                 compression.end(*inflating, &rules.config.deflate, resources);
             }
         }
         self.utf8.unwrap_or_default().finish()?;
-        let octets = std::mem::take(&mut self.octets);
+        let octets = self.octets.take();
         if self.streamed {
             return Ok(Received::Piece(
                 self.piece(PieceOctets::Owned(octets), true),
@@ -666,8 +712,8 @@ impl Assembly {
     }
 
     /// Gives buffer and codec back.
-    fn dismantle(self, resources: &mut Resources) {
-        resources.recycle(self.octets);
+    fn dismantle(mut self, resources: &mut Resources) {
+        resources.recycle(self.octets.take());
         if let Some(inflating) = self.inflating {
             resources.codecs.recycle_inflater(inflating.into_inflater());
         }

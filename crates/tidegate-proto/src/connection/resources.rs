@@ -1,5 +1,6 @@
 //! What the connections of one worker share: a random source, codecs, and buffers that keep their pages.
 
+use super::Event;
 use super::message::{Message, Piece, PieceOctets};
 use super::outbox::Queue;
 use crate::deflate::{CodecPool, Codecs};
@@ -88,6 +89,13 @@ impl Resources {
     /// An empty buffer for a message announced as `len` bytes. One that is there already may be larger than
     /// asked for: to hand it out costs less than to keep it and make another.
     pub(super) fn take_buffer(&mut self, len: usize) -> Vec<u8> {
+        let mut buffer = self.take_written_buffer(len);
+        buffer.clear();
+        buffer
+    }
+
+    /// The same with the octets that its last user has left in it, which mean nothing.
+    pub(super) fn take_written_buffer(&mut self, len: usize) -> Vec<u8> {
         let most = (4 * len).max(MAX_LOOSE);
         let fits = |buffer: &Vec<u8>| (len..=most).contains(&buffer.capacity());
         if let Some(at) = self.buffers.iter().rposition(fits) {
@@ -99,11 +107,10 @@ impl Resources {
     }
 
     /// Takes back a buffer whose message has been delivered; it may be dropped as well.
-    pub fn recycle(&mut self, mut buffer: Vec<u8>) {
+    pub fn recycle(&mut self, buffer: Vec<u8>) {
         let capacity = buffer.capacity();
         let room = self.buffers.len() < MAX_KEPT && self.kept_bytes + capacity <= MAX_KEPT_BYTES;
         if capacity > 0 && room {
-            buffer.clear();
             self.kept_bytes += capacity;
             self.buffers.push(buffer);
         }
@@ -124,6 +131,16 @@ impl Resources {
     pub fn recycle_piece(&mut self, piece: Piece<'_>) {
         if let PieceOctets::Owned(octets) = piece.octets {
             self.recycle(octets);
+        }
+    }
+
+    /// The same for whatever has been delivered.
+    #[inline]
+    pub(crate) fn recycle_event(&mut self, event: Event<'_>) {
+        match event {
+            Event::Message(message) => self.recycle_message(message),
+            Event::Part(piece) => self.recycle_piece(piece),
+            Event::Closed(_) => {}
         }
     }
 

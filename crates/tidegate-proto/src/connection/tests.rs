@@ -88,6 +88,26 @@ impl Harness {
         Harness::new(Role::Server, Limits::default())
     }
 
+    /// Octets come to where they belong as long as the connection says where that is; returns the others.
+    fn fill<'b>(&mut self, now: Time, mut bytes: &'b [u8]) -> &'b [u8] {
+        while let Some(room) = self.connection.room(1, bytes.len()) {
+            let (fit, rest) = bytes.split_at(room.len());
+            room.copy_from_slice(fit);
+            bytes = rest;
+            match self.connection.filled(now, fit.len(), &mut self.resources) {
+                None => {}
+                Some(Event::Message(message)) => {
+                    let row = (message.is_text(), message.as_bytes().to_vec());
+                    self.messages.push(row);
+                    self.resources.recycle_message(message);
+                }
+                Some(Event::Closed(closed)) => self.closed.push(closed),
+                Some(Event::Part(_)) => unreachable!("what comes in parts is not assembled"),
+            }
+        }
+        bytes
+    }
+
     fn feed(&mut self, now: Time, bytes: &[u8]) {
         let mut bytes = bytes.to_vec();
         let mut input = &mut bytes[..];

@@ -168,6 +168,39 @@ impl<H: Handler> Endpoint<H> {
         self.core.touch(peer);
     }
 
+    /// Where a peer's next octets belong, if they are the middle of a long message: room for `least` to `most` of
+    /// them. Read into it and say so with [`Endpoint::handle_filled`], and they need not be copied; or read
+    /// elsewhere and call [`Endpoint::handle_bytes`]. `None` when they must be looked at first.
+    pub fn room(&mut self, peer: PeerId, least: usize, most: usize) -> Option<&mut [u8]> {
+        let peer = self.core.peers.get_mut(peer)?;
+        match &mut peer.stage {
+            Stage::Open(connection) if !peer.observe && peer.held.is_none() => {
+                connection.room(least, most)
+            }
+            _ => None,
+        }
+    }
+
+    /// The first `n` octets of [`Endpoint::room`] were read.
+    pub fn handle_filled(
+        &mut self,
+        now: Time,
+        peer: PeerId,
+        n: usize,
+        mail: &mut dyn Post<H::Mail>,
+    ) {
+        self.core.now = now;
+        let connection = self.core.peers.connection_mut(peer);
+        let event = connection.and_then(|c| c.filled(now, n, &mut self.core.resources));
+        if let Some(mut event) = event {
+            self.hand_out(peer, &mut event, mail);
+            self.core.resources.recycle_event(event);
+        }
+        self.settle(mail);
+        self.follow_up(mail);
+        self.core.touch(peer);
+    }
+
     /// The peer will send no more.
     pub fn handle_eof(&mut self, now: Time, peer: PeerId, mail: &mut dyn Post<H::Mail>) {
         self.core.now = now;
@@ -348,6 +381,12 @@ impl<H: Handler> Endpoint<H> {
         }
     }
 
+    /// The peer's Close has come, and it will send no more; see [`Connection::peer_has_closed`].
+    pub fn peer_has_closed(&self, peer: PeerId) -> bool {
+        let connection = self.core.peers.connection(peer);
+        connection.is_some_and(Connection::peer_has_closed)
+    }
+
     /// False while so much is owed to the peer that reading on would only make it more.
     pub fn wants_read(&self, peer: PeerId) -> bool {
         let holds = |peer: &Peer| peer.held.is_some();
@@ -503,29 +542,30 @@ impl<H: Handler> Endpoint<H> {
             let Some(connection) = self.core.peers.connection_mut(peer) else {
                 return;
             };
-            let mut event = connection.receive(now, &mut input, &mut self.core.resources);
-            let mut out = Outboxes::new(&mut self.core, mail);
-            // Used where it lies: to move a message costs as much as to unmask a small one.
-            match &mut event {
-                None => return,
-                Some(Event::Message(message)) => {
-                    self.handler.message(peer, message.incoming(), &mut out);
-                }
-                Some(Event::Part(piece)) => self.handler.part(peer, piece.part(), &mut out),
-                Some(Event::Closed(closed)) => self.handler.closed(peer, closed, &mut out),
-            }
-            let is_part = matches!(event, Some(Event::Part(_)));
-            match event {
-                Some(Event::Message(message)) => self.core.resources.recycle_message(message),
-                Some(Event::Part(piece)) => self.core.resources.recycle_piece(piece),
-                _ => {}
-            }
+            let received = connection.receive(now, &mut input, &mut self.core.resources);
+            let Some(mut event) = received else {
+                return;
+            };
+            self.hand_out(peer, &mut event, mail);
+            let is_part = matches!(event, Event::Part(_));
+            self.core.resources.recycle_event(event);
             self.settle(mail);
             let stops =
                 is_part && self.core.is_high(peer) || self.core.holding && self.core.is_held(peer);
             if stops && may_hold && !input.is_empty() {
                 return self.core.keep(peer, input);
             }
+        }
+    }
+
+    /// Used where it lies: to move a message costs as much as to unmask a small one.
+    #[inline]
+    fn hand_out(&mut self, peer: PeerId, event: &mut Event<'_>, mail: &mut dyn Post<H::Mail>) {
+        let mut out = Outboxes::new(&mut self.core, mail);
+        match event {
+            Event::Message(message) => self.handler.message(peer, message.incoming(), &mut out),
+            Event::Part(piece) => self.handler.part(peer, piece.part(), &mut out),
+            Event::Closed(closed) => self.handler.closed(peer, closed, &mut out),
         }
     }
 

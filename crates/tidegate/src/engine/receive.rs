@@ -1,4 +1,5 @@
-//! The worker's reading side: sockets are read into the one buffer and the octets go to the endpoint at once.
+//! The worker's reading side: sockets are read into the one buffer, or a long message's own, and the octets go to the
+//! endpoint at once.
 
 use super::conn::{Conn, Mark};
 use super::session::{Decrypted, SPEAKS_TLS};
@@ -11,6 +12,8 @@ use tidegate_proto::{Endpoint, Handler, PeerId, Time, Transport};
 const PEER_A_TURN: usize = 256 << 10;
 /// TLS handshakes a turn: each costs a signature, some hundred times a message.
 const HANDSHAKES_A_TURN: usize = 8;
+/// Of a long message so much at least is read to where it belongs: to copy less costs less than another read.
+const LEAST_IN_PLACE: usize = 32 << 10;
 /// Where a read that does not fill the buffer has emptied the socket, and news of more will come. It saves
 /// the read that finds nothing. mio's Windows back end needs that read.
 const SHORT_READ_IS_DRY: bool = cfg!(unix);
@@ -23,7 +26,15 @@ impl<H: Handler> Worker<H> {
             let Some(conn) = self.conns.get_mut(peer) else {
                 return;
             };
-            let n = match (&conn.stream).read(&mut self.buffer) {
+            // The middle of a long message is read to where it belongs, all else into the one buffer.
+            let room = match conn.tls {
+                None => self.endpoint.room(peer, LEAST_IN_PLACE, budget),
+                Some(_) => None,
+            };
+            let in_place = room.is_some();
+            let into = room.unwrap_or(&mut self.buffer);
+            let most = into.len();
+            let n = match (&conn.stream).read(into) {
                 Ok(0) => return self.end(peer),
                 Ok(n) => n,
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
@@ -38,13 +49,15 @@ impl<H: Handler> Worker<H> {
                     return self.endpoint.handle_error(now, peer, &mut self.post);
                 }
             };
-            if n < self.buffer.len() && SHORT_READ_IS_DRY && !conn.is(Mark::HungUp) {
+            if n < most && SHORT_READ_IS_DRY && !conn.is(Mark::HungUp) {
                 conn.clear(Mark::Readable);
             }
             budget = budget.saturating_sub(n);
             self.turn.unflushed += n;
             if conn.tls.is_some() {
                 self.deliver_tls(now, peer, n);
+            } else if in_place {
+                self.endpoint.handle_filled(now, peer, n, &mut self.post);
             } else {
                 self.endpoint
                     .handle_bytes(now, peer, &mut self.buffer[..n], &mut self.post);

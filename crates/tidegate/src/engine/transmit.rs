@@ -68,13 +68,14 @@ impl<H: Handler> Worker<H> {
         if !self.piers.is_empty() && self.piers.contains_key(&peer) {
             return self.visit_bridged(now, peer);
         }
-        match self.transmit(now, peer) {
+        let written = self.transmit(now, peer);
+        match written {
             Written::Enough => return self.owed.push(peer),
             Written::Failed => self.endpoint.handle_error(now, peer, &mut self.post),
-            Written::All => self.half_close_if_wanted(peer),
-            Written::Blocked => {}
+            Written::All | Written::Blocked => {}
         }
         match self.endpoint.transport(peer) {
+            Transport::ShutdownWrite if written == Written::All => self.end_our_side(peer),
             Transport::Open | Transport::ShutdownWrite => self.resume(peer),
             Transport::Close => self.close(peer),
             Transport::PlainHttp => self.hand_over(peer),
@@ -135,11 +136,21 @@ impl<H: Handler> Worker<H> {
         }
     }
 
-    /// Everything is written: sends FIN, behind close_notify, if that is the endpoint's wish.
-    fn half_close_if_wanted(&mut self, peer: PeerId) {
-        if self.endpoint.transport(peer) != Transport::ShutdownWrite {
-            return;
+    /// Everything is written: sends FIN. Where both have said Close, and all that the peer sent was read, to close the
+    /// socket does that and no reset, and spares the wait for the peer's FIN. A TLS peer has its close_notify still
+    /// to send.
+    fn end_our_side(&mut self, peer: PeerId) {
+        let conn = self.conns.get_mut(peer);
+        let nothing_comes = conn.is_some_and(|c| c.tls.is_none() && !c.is(Mark::Readable));
+        if nothing_comes && self.endpoint.peer_has_closed(peer) {
+            return self.close(peer);
         }
+        self.half_close(peer);
+        self.resume(peer);
+    }
+
+    /// Sends FIN, behind close_notify.
+    fn half_close(&mut self, peer: PeerId) {
         let Some(conn) = self.conns.get_mut(peer) else {
             return;
         };

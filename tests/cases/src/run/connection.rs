@@ -37,6 +37,7 @@ pub struct Peer {
     seen: Seen,
     written: Vec<u8>,
     fed: usize,
+    pieces: usize,
 }
 
 impl Peer {
@@ -57,6 +58,7 @@ impl Peer {
             seen: Seen::default(),
             written: Vec::new(),
             fed: 0,
+            pieces: 0,
         }
     }
 
@@ -85,11 +87,33 @@ impl Peer {
         self.flush();
     }
 
-    /// Octets come, in this one piece; what is owed is written after it.
+    /// Octets come, in this one piece; what is owed is written after it. In every other piece those that belong to a
+    /// message come to where it is put together.
     pub fn feed(&mut self, mut piece: Vec<u8>) {
         self.fed += piece.len();
-        let mut input = &mut piece[..];
+        self.pieces += 1;
         let (mut messages, mut closed): (Vec<_>, Vec<Closed>) = (Vec::new(), Vec::new());
+        let mut input = &mut piece[..];
+        while self.pieces % 2 == 0 {
+            let Some(room) = self.connection.room(1, input.len()) else {
+                break;
+            };
+            let (fit, rest) = std::mem::take(&mut input).split_at_mut(room.len());
+            room.copy_from_slice(fit);
+            input = rest;
+            match self
+                .connection
+                .filled(self.now, fit.len(), &mut self.resources)
+            {
+                None => {}
+                Some(Event::Message(message)) => {
+                    messages.push((message.is_text(), message.as_bytes().to_vec()));
+                    self.resources.recycle_message(message);
+                }
+                Some(Event::Closed(end)) => closed.push(end),
+                Some(Event::Part(_)) => unreachable!("nobody asked for parts"),
+            }
+        }
         while let Some(event) = self
             .connection
             .receive(self.now, &mut input, &mut self.resources)

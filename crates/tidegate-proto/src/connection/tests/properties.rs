@@ -157,7 +157,10 @@ fn case(receiver: Role, seed: u64) {
     let mut rest = &sent[..];
     while !rest.is_empty() {
         let step = [1, 3, 50, 4_000, 1 << 20][words.below(5)];
-        let (piece, next) = rest.split_at(1 + words.below(step.min(rest.len())));
+        let (mut piece, next) = rest.split_at(1 + words.below(step.min(rest.len())));
+        if words.below(2) == 0 {
+            piece = end.fill(at(0), piece);
+        }
         end.feed(at(0), piece);
         rest = next;
         if words.below(8) == 0 {
@@ -202,6 +205,10 @@ fn damaged_streams_end_in_a_verdict_or_another_message() {
         let mut server = compressed(Role::Server, Negotiated::default(), config);
         let step = 1 + words.below(2_000);
         for piece in sent.chunks(step) {
+            let piece = match seed % 2 {
+                0 => piece,
+                _ => server.fill(at(0), piece),
+            };
             server.feed(at(0), piece);
             server.flush(at(0));
         }
