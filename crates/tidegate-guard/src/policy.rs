@@ -100,6 +100,8 @@ pub struct Route {
     pub subprotocols: Subprotocols,
     /// Whether permessage-deflate is agreed on.
     pub compression: Compression,
+    /// Most bytes that one received byte may inflate to, from 64 KiB of a message on; then 1009. Default: 100.
+    pub max_ratio: NonZero<u32>,
     /// The credential; `None` asks for none and reads none.
     pub auth: Option<Auth>,
     /// Most connections of this route; then 429.

@@ -63,7 +63,9 @@ fn not_the_hubs(policy: &Policy) -> Option<(&'static str, &'static str)> {
             ),
         ),
         (
-            any(&|route| route.compression != plain.compression),
+            any(&|route| {
+                (route.compression, route.max_ratio) != (plain.compression, plain.max_ratio)
+            }),
             ("[compression]", "the hub decides it"),
         ),
         (
@@ -114,6 +116,11 @@ impl Serving {
     /// What each worker's guard is made with.
     pub(crate) fn parts(&self) -> (Shared, Witness) {
         (self.shared.clone(), self.evidence.witness())
+    }
+
+    /// What was done, for those who ask.
+    pub(crate) fn evidence(&self) -> Arc<Evidence> {
+        Arc::clone(&self.evidence)
     }
 
     /// All that happened is written. The workers must be gone.

@@ -176,6 +176,11 @@ impl Resolver<'_> {
                 &file.compression.deflate,
                 Compression::default(),
             ),
+            max_ratio: pick(
+                &own.compression.max_ratio,
+                &file.compression.max_ratio,
+                MAX_RATIO,
+            ),
             auth,
             connections,
             limits,
@@ -453,6 +458,8 @@ const MOST: usize = 64 << 20;
 const TOTAL: NonZero<u64> = NonZero::new(50_000).unwrap();
 const PER_IP: NonZero<u32> = NonZero::new(256).unwrap();
 const PER_IDENTITY: NonZero<u32> = NonZero::new(64).unwrap();
+/// As the protocol layer has it.
+const MAX_RATIO: NonZero<u32> = NonZero::new(100).unwrap();
 const HANDSHAKES: Rate = match Rate::new(500, 1_000) {
     Ok(rate) => rate,
     Err(_) => panic!("neither is 0"),

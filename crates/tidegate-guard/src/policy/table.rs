@@ -106,6 +106,7 @@ pub(super) struct SubprotocolsTable {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct CompressionTable {
     pub(super) deflate: Option<Compression>,
+    pub(super) max_ratio: Option<NonZero<u32>>,
 }
 
 /// `[auth]`.

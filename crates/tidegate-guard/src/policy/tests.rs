@@ -78,6 +78,8 @@ fn the_defaults_protect() {
     assert_eq!(route.origins, Origins::default());
     assert!(route.origins.same_origin && route.origins.listed.is_empty());
     assert_eq!(route.compression, Compression::Declined);
+    let usual = tidegate_proto::DeflateConfig::default().max_ratio;
+    assert_eq!(route.max_ratio.get(), usual);
     let limits = Limits {
         max_empty_fragments: 16,
         ..Limits::hub()

@@ -53,10 +53,14 @@ impl Ready {
             message: Some(route.limits.message_deadline),
             ..route.limits.timeouts.clone()
         };
-        let deflate = match route.compression {
-            Compression::Declined => DeflateConfig::from(Deflate::Off),
+        let mode = match route.compression {
+            Compression::Declined => Deflate::Off,
             // Each message by itself: no secret of one helps to guess the next.
-            Compression::On => DeflateConfig::from(Deflate::Shared),
+            Compression::On => Deflate::Shared,
+        };
+        let deflate = DeflateConfig {
+            max_ratio: route.max_ratio.get(),
+            ..DeflateConfig::from(mode)
         };
         let config = Arc::new(Config {
             limits,
