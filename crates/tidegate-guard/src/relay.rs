@@ -28,7 +28,7 @@ use crate::policy::Route;
 use crate::upstream::{forwarded, told};
 use history::History;
 use settings::Ready;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -113,6 +113,8 @@ pub struct Relay {
     judges: Judges,
     /// By a client's slot, on routes that watch across messages.
     histories: BTreeMap<u32, History>,
+    /// Clients that we have ended, and when they are read no more; the first to come first.
+    ended: VecDeque<(Time, PeerId)>,
 }
 
 /// One end of a pair.
@@ -166,6 +168,7 @@ impl Relay {
             turn: 0,
             judges: Judges::default(),
             histories: BTreeMap::new(),
+            ended: VecDeque::new(),
         }
     }
 
@@ -364,8 +367,29 @@ impl Relay {
             end.ended_by = Some(finding.rule);
         }
         out.close(client, finding.close, finding.rule);
+        self.hear_out(client, out);
         if let Some(upstream) = self.other(client) {
             self.part(client, upstream, "the client has gone", out);
+        }
+    }
+
+    /// We have ended a client. What it sent before it could know of that is read and dropped; then it is not read any more,
+    /// so that who floods on takes no turn from others until its transport is closed.
+    fn hear_out(&mut self, client: PeerId, out: &mut Out<'_>) {
+        let until = out.now() + HEAR_OUT;
+        if self.ended.is_empty() {
+            out.timer(TimerId(QUIET << 56), until);
+        }
+        self.ended.push_back((until, client));
+    }
+
+    fn quieten(&mut self, out: &mut Out<'_>) {
+        while let Some((until, client)) = self.ended.front().copied() {
+            if until > out.now() {
+                return out.timer(TimerId(QUIET << 56), until);
+            }
+            self.ended.pop_front();
+            out.mute(client);
         }
     }
 
@@ -621,6 +645,11 @@ const TOKEN: u64 = 4;
 /// Nothing was said for long; it has lasted long.
 const IDLE: u64 = 5;
 const LIFETIME: u64 = 6;
+/// Clients that we have ended are read no more.
+const QUIET: u64 = 7;
+
+/// So long a client that we have ended is still read: long enough for what is under way on most networks.
+const HEAR_OUT: Duration = Duration::from_millis(50);
 
 /// What a client is told when its upstream gave no right 101.
 fn refusal(error: &DialError) -> Rejection {
@@ -769,7 +798,8 @@ impl Handler for Relay {
                 let (serial, what) = (end.serial, What::flood(&end.route));
                 self.counts.flooded.add(1);
                 self.tell(out, serial, what);
-                return out.close(peer, CloseCode::POLICY, "more than this client's budget");
+                out.close(peer, CloseCode::POLICY, "more than this client's budget");
+                return self.hear_out(peer, out);
             }
         }
         let is_client = end.is_client;
@@ -843,6 +873,7 @@ impl Handler for Relay {
                 .for_each(|peer| self.end_by(peer, "token_missing", out)),
             IDLE => self.idle(slot, out),
             LIFETIME => self.outlived(slot, out),
+            QUIET => self.quieten(out),
             _ => {}
         }
     }
@@ -886,7 +917,10 @@ impl Handler for Relay {
         }
         if why.cause.is_some_and(broke_a_rule) {
             match end.is_client {
-                true => self.counts.offended.add(1),
+                true => {
+                    self.counts.offended.add(1);
+                    self.hear_out(peer, out);
+                }
                 false => self.counts.broken.add(1),
             }
         }

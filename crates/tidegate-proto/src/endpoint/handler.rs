@@ -344,6 +344,12 @@ impl<'a, M> Outboxes<'a, M> {
         self.core.release_peer(peer);
     }
 
+    /// Reads nothing more of a peer that was closed, or that has broken a rule: who floods on takes no turn from others. Its
+    /// own Close is not heard any more, and its transport ends with its time to close. An open peer is not changed.
+    pub fn mute(&mut self, peer: PeerId) {
+        self.core.mute_peer(peer);
+    }
+
     /// Octets that wait for a peer.
     pub fn queued(&self, peer: PeerId) -> usize {
         self.core.peers.connection(peer).map_or(0, |c| c.queued())

@@ -95,6 +95,14 @@ impl Core {
         }
     }
 
+    /// A peer that is not open any more is not read until its transport ends, which its deadline sees to.
+    pub(super) fn mute_peer(&mut self, peer: PeerId) {
+        let over = self.peers.connection(peer).is_some_and(|c| !c.is_open());
+        if let Some(entry) = self.peers.get_mut(peer).filter(|_| over) {
+            entry.held.get_or_insert_default().by_handler = true;
+        }
+    }
+
     /// The peer is read again, and its silence counts from now.
     pub(super) fn release_peer(&mut self, peer: PeerId) {
         let now = self.now;
