@@ -16,6 +16,7 @@ mod fuzz;
 mod interop;
 mod licences;
 mod matrix;
+mod mutants;
 mod server;
 mod setup;
 mod sh;
@@ -65,6 +66,8 @@ usage: cargo xtask <job>
                           the fuzz targets in turn; installs cargo-fuzz when it is missing
   detection [--record]    recall and false positives of the guard's content rules, beside the OWASP Core Rule Set
   guard-matrix            upgrade probes against the guard, nginx and haproxy, written into the guide's chapter
+  guard-mutants [--again] [--minutes N] [--only ROW]
+                          each check of the guard taken out, in a copy: the tests of its row must fail
   specs [--mutate [--again] [--minutes N]]
                           every MUST of the RFCs points to code and test, and bites
   deb [--binary FILE]     the Debian package of the program as it is shipped, or of this one, in target/deb
@@ -91,6 +94,7 @@ fn main() -> ExitCode {
         Some((&"fuzz", rest)) => fuzz::job(rest),
         Some((&"specs", rest)) => specs::job(rest),
         Some((&"guard-matrix", _)) => matrix::job(),
+        Some((&"guard-mutants", rest)) => mutants::job(rest),
         Some((&"cleanroom", rest)) => cleanroom::job(rest),
         Some((&("help" | "--help" | "-h"), _)) => {
             print!("{USAGE}");

@@ -1,7 +1,7 @@
 //! `cargo xtask specs`: every requirement in `specs/*.toml` points to code and test that exist, or says why there
 //! is none; with `--mutate` each is shown to bite. It never judges whether the words are right: people do.
 
-mod mutate;
+pub(crate) mod mutate;
 mod place;
 mod rows;
 

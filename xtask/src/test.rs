@@ -8,7 +8,7 @@ use crate::sh::{self, Result};
 use crate::steps::{Count, Steps};
 use crate::{
     bench, browser, builds, checks, cleanroom, conformance, crowd, deb, interop, licences, matrix,
-    server, specs, tidy, tree,
+    mutants, server, specs, tidy, tree,
 };
 
 /// `cargo xtask test [--full] [filter]`
@@ -39,6 +39,7 @@ pub(crate) fn job(words: &[&str]) -> Result<()> {
         });
         steps.run("8 GiB each way", checks::giant);
         steps.run("a million wrappings", checks::wrappings);
+        steps.run("each check of the guard bites", mutants::step);
         steps.run("1,000 schedules in the simulator", || {
             let mut schedules = Command::new(tree::cargo());
             schedules.args(["run", "--quiet", "-p", "tidegate-sim", "--", "1000"]);

@@ -125,7 +125,10 @@ impl Bench {
             copy(&tree::root().join(part), &root.join(part))?;
         }
         let manifest = fs::read_to_string(tree::root().join("Cargo.toml"))?;
-        fs::write(root.join("Cargo.toml"), small_workspace(&manifest))?;
+        fs::write(
+            root.join("Cargo.toml"),
+            small_workspace(&manifest, &["crates/*", "tests/cases"]),
+        )?;
         thin_out(&root.join("tests/cases"))?;
         fs::create_dir_all(root.join("tests/cases/tests"))?;
         let table = "tests/cases/tests/table.rs";
@@ -253,11 +256,11 @@ impl Bench {
 }
 
 /// The workspace's manifest with few members and quick builds.
-fn small_workspace(manifest: &str) -> String {
-    let members = "members = [\"crates/*\", \"tests/cases\"]";
+pub(crate) fn small_workspace(manifest: &str, members: &[&str]) -> String {
+    let members = format!("members = {members:?}");
     let keep = |line: &&str| !line.starts_with("default-members");
     let line = |line: &str| match line {
-        _ if line.starts_with("members = ") => members.to_owned(),
+        _ if line.starts_with("members = ") => members.clone(),
         "opt-level = 1" => "opt-level = 0".to_owned(),
         "debug = \"line-tables-only\"" => "debug = false".to_owned(),
         _ => line.to_owned(),
@@ -290,7 +293,8 @@ fn thin_out(cases: &Path) -> Result<()> {
     Ok(fs::remove_dir_all(cases.join("src/bin"))?)
 }
 
-fn copy(from: &Path, to: &Path) -> Result<()> {
+/// Copies a folder; files that are the same already keep their time, so that little is built anew.
+pub(crate) fn copy(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;
@@ -298,7 +302,6 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
         if entry.file_type()?.is_dir() {
             copy(&entry.path(), &target)?;
         } else if fs::read(entry.path())? != fs::read(&target).unwrap_or_default() {
-            // Untouched files keep their time, so that little is built anew.
             fs::copy(entry.path(), &target)?;
         }
     }
