@@ -73,7 +73,10 @@ impl Handler for Echo {
         }
         drop(seen);
         let _ = match message {
-            Incoming::Text(text) => out.send_text(peer, text.strip_prefix("say:").unwrap_or(text)),
+            Incoming::Text(text) => {
+                let said = text.as_str();
+                out.send_text(peer, said.strip_prefix("say:").unwrap_or(said))
+            }
             binary @ Incoming::Binary(_) => out.send_incoming(peer, binary),
         };
     }
@@ -409,7 +412,7 @@ impl World {
                 .handle_sent(self.now, peer, octets.len(), &mut NoMail);
             match client {
                 Some(id) => self.arrive(id, &octets),
-                None => self.to_server(peer, octets),
+                None => self.pass_on(peer, octets),
             }
         }
         match self.relay.transport(peer) {
@@ -430,7 +433,7 @@ impl World {
         moved
     }
 
-    fn to_server(&mut self, ours: PeerId, mut octets: Vec<u8>) {
+    fn pass_on(&mut self, ours: PeerId, mut octets: Vec<u8>) {
         if let Some(call) = self.calls.get(&(ours.slot(), ours.generation())) {
             let theirs = call.theirs;
             self.behind
