@@ -44,16 +44,6 @@ fn floods() -> Vec<Flood> {
             Some(1009),
         ),
         flood("M12 small messages", frame(0x81, b"[1]"), Some(1008)),
-        flood(
-            "M12 large messages",
-            frame(0x82, &vec![7; 60_000]),
-            Some(1008),
-        ),
-        flood(
-            "F11 a message in a message",
-            frame(0x02, &vec![7; 60_000]),
-            Some(1002),
-        ),
     ]
 }
 
