@@ -330,7 +330,8 @@ impl Drop for Running {
     }
 }
 
-/// A channel that only delivers, as those do that it is compared with, and no limit that a load would meet.
+/// A channel that only delivers, and tells no publisher, as those do that it is compared with; and no limit that a load
+/// would meet.
 pub(super) const CONFIG: &str = "\
 [clients]
 anonymous = true
@@ -347,6 +348,7 @@ outbox = \"64MiB\"
 [namespaces.bench]
 subscribe = \"everyone\"
 publish = \"everyone\"
+publisher = false
 ";
 
 const START: Duration = Duration::from_secs(20);

@@ -139,26 +139,67 @@ impl<'p> Window<'p> {
 }
 
 /// Latencies, in nanoseconds, up to a minute, to three digits.
-pub(crate) struct Latencies(Histogram<u64>);
+pub(crate) struct Latencies {
+    told: Histogram<u64>,
+    /// Messages that went and came together have one latency, so that the last one is counted before it is told.
+    last: u64,
+    times: u64,
+}
 
 impl Latencies {
     /// None yet.
     pub(crate) fn new() -> Latencies {
-        Latencies(Histogram::new_with_bounds(1, 60 * SECOND, 3).expect("the bounds are right"))
+        Latencies {
+            told: Histogram::new_with_bounds(1, 60 * SECOND, 3).expect("the bounds are right"),
+            last: 0,
+            times: 0,
+        }
     }
 
     /// One more; what is longer than a minute counts as a minute.
     pub(crate) fn record(&mut self, nanos: u64) {
-        self.0.saturating_record(nanos.max(1));
+        if nanos != self.last {
+            self.tell();
+            self.last = nanos;
+        }
+        self.times += 1;
     }
 
     /// Forgets all.
     pub(crate) fn reset(&mut self) {
-        self.0.reset();
+        self.told.reset();
+        self.times = 0;
     }
 
     /// As they are told.
-    pub(crate) fn histogram(&self) -> &Histogram<u64> {
-        &self.0
+    pub(crate) fn histogram(&mut self) -> &Histogram<u64> {
+        self.tell();
+        &self.told
+    }
+
+    fn tell(&mut self) {
+        let times = std::mem::take(&mut self.times);
+        if times > 0 {
+            self.told.saturating_record_n(self.last.max(1), times);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_latency_is_told_as_often_as_it_came() {
+        let mut latencies = Latencies::new();
+        for nanos in [5, 5, 0, 7, 5, 61 * SECOND, 61 * SECOND] {
+            latencies.record(nanos);
+        }
+        let told = latencies.histogram();
+        let counts = [1, 5, 7, 60 * SECOND].map(|nanos| told.count_at(nanos));
+        assert_eq!((told.len(), counts), (7, [1, 3, 1, 2]));
+        latencies.record(5);
+        latencies.reset();
+        assert_eq!(latencies.histogram().len(), 0);
     }
 }

@@ -113,7 +113,7 @@ fn load(
             driver.open(plan.connections, &mut load, |open| progress.opened(open))?;
             report.open_seconds = Some((driver.clock.now() - begun) as f64 / 1e9);
             let result = measure::measure(driver, &mut load, plan, progress, report);
-            report.latencies(&load.latencies);
+            report.latencies(&mut load.latencies);
             (report.errors, report.lost) = (load.errors, load.unanswered());
             report.late = plan.rate.map(|_| load.late);
             result
@@ -125,7 +125,7 @@ fn load(
             load.subscribe(driver, deadline)?;
             report.open_seconds = Some((driver.clock.now() - begun) as f64 / 1e9);
             let result = measure::measure(driver, &mut load, plan, progress, report);
-            report.latencies(&load.latencies);
+            report.latencies(&mut load.latencies);
             (report.errors, report.lost) = (load.errors(), load.deliveries.lost());
             report.published = Some(load.deliveries.published);
             report.delivered = Some(load.deliveries.delivered);
@@ -135,7 +135,7 @@ fn load(
         "handshake" => {
             let mut load = handshake::Handshake::new(plan);
             let result = measure::measure(driver, &mut load, plan, progress, report);
-            report.latencies(&load.latencies);
+            report.latencies(&mut load.latencies);
             report.errors = load.errors;
             result
         }

@@ -224,7 +224,7 @@ impl Report {
     }
 
     /// The latencies of the window.
-    pub(crate) fn latencies(&mut self, latencies: &Latencies) {
+    pub(crate) fn latencies(&mut self, latencies: &mut Latencies) {
         let histogram = latencies.histogram();
         self.latency_us = Latency::of(histogram);
         self.histogram = Some(histogram.clone());

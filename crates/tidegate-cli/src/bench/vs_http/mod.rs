@@ -215,7 +215,8 @@ async fn measure(way: Way, args: &VsHttp, server: &Server) -> Result<Row, Failur
     ]
     .map(octets);
     let [sent, received, connections] = [0, 1, 2].map(|at| after[at] - before[at]);
-    let book = book(&shared);
+    let mut book = book(&shared);
+    let histogram = book.latencies.histogram().clone();
     let each = |sum: u64| (book.received > 0).then(|| sum as f64 / book.received as f64);
     Ok(Row {
         way: way.key(),
@@ -229,10 +230,10 @@ async fn measure(way: Way, args: &VsHttp, server: &Server) -> Result<Row, Failur
         bytes_sent: sent,
         bytes_received: received,
         bytes_per_update: each(sent + received),
-        latency_us: Latency::of(book.latencies.histogram()),
+        latency_us: Latency::of(&histogram),
         server_cpu_ns: used,
         server_cpu_ns_per_update: used.and_then(each),
-        histogram: book.latencies.histogram().clone(),
+        histogram,
     })
 }
 
