@@ -105,7 +105,8 @@ pub(super) fn cancel_faults(files: &Files) -> Vec<String> {
     for (path, text) in files.below(&["crates/tidegate/src/"], ".rs") {
         let lines: Vec<&str> = text.lines().map(str::trim).take(code_lines(text)).collect();
         for (at, line) in lines.iter().enumerate() {
-            if is_future(&lines[at..]) && !says_cancel_safety(&lines[..at]) {
+            let future = is_future(&lines[at..]) || is_named_future(line, text);
+            if future && !says_cancel_safety(&lines[..at]) {
                 let name = line.split('(').next().unwrap_or_default();
                 faults.push(format!("{path}:{}: {name}", at + 1));
             }
@@ -121,6 +122,15 @@ fn is_future(lines: &[&str]) -> bool {
     lines[0].starts_with("pub async fn ")
         || lines[0].starts_with("pub fn ")
             && signature.iter().any(|line| line.contains("-> impl Future"))
+}
+
+/// A public type that begins here is a future.
+fn is_named_future(line: &str, text: &str) -> bool {
+    let name = line.strip_prefix("pub struct ").and_then(|rest| {
+        rest.split(|c: char| !c.is_alphanumeric() && c != '_')
+            .next()
+    });
+    name.is_some_and(|name| text.contains(&format!(" Future for {name}")))
 }
 
 /// The comment above the last line has the heading.
@@ -232,7 +242,8 @@ mod tests {
         let said = "/// Waits.\n///\n/// # Cancel safety\n/// Safe.\n";
         let text = format!(
             "//! x\n{said}#[inline]\npub async fn a() {{}}\n/// Waits.\npub async fn b() {{}}\n{said}pub fn c(\n) -> impl Future {{\n\
-             pub fn d(\n    e: u8,\n) -> impl Future {{\npub fn f() {{\npub(crate) async fn g() {{}}\n"
+             pub fn d(\n    e: u8,\n) -> impl Future {{\npub fn f() {{\npub(crate) async fn g() {{}}\n\
+             pub struct H(u8);\nimpl Future for H {{\npub struct I(u8);\n"
         );
         let files = Files::of(&[
             ("crates/tidegate/src/a.rs", &*text),
@@ -241,6 +252,7 @@ mod tests {
         let found = [
             "crates/tidegate/src/a.rs:9: pub async fn b",
             "crates/tidegate/src/a.rs:16: pub fn d",
+            "crates/tidegate/src/a.rs:21: pub struct H",
         ];
         assert_eq!(cancel_faults(&files), found);
     }

@@ -36,7 +36,8 @@ fn refused(status: u16, after: u64) -> ConnectError {
     let answer = handshake.parse_response(head.as_bytes(), &Default::default());
     match answer.unwrap() {
         tidegate_proto::handshake::client::Answer::Refused(refused) => {
-            ConnectError::Refused(Box::new(crate::client::Refused::new(refused, Vec::new())))
+            let refused = crate::client::Refused::new(Vec::new(), refused, Vec::new());
+            ConnectError::Refused(Box::new(refused))
         }
         other => panic!("{other:?}"),
     }
@@ -225,4 +226,38 @@ async fn dropping_next_loses_neither_the_wait_nor_the_attempt() {
     }
     assert!(opened.unwrap().unwrap().is_open());
     assert_eq!(times(&log), [0, 500]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn next_goes_on_where_it_was_dropped_at_every_poll_its_resume_hook_too() {
+    let (reconnect, log, servers) = scripted(&[Step::Refuse, Step::Open]);
+    let mut reconnect = reconnect.resume(|mut ws, attempt| async move {
+        for part in ["one", "two"] {
+            tokio::task::yield_now().await;
+            ws.send(format!("{part} {}", attempt.connections)).await?;
+        }
+        Ok(ws)
+    });
+    for connection in 0..2 {
+        let mut polls = 0;
+        let _open = loop {
+            polls += 1;
+            // Polled once, then dropped.
+            let once = std::future::poll_fn(|cx| {
+                let next = std::pin::pin!(reconnect.next());
+                Poll::Ready(next.poll(cx))
+            });
+            if let Poll::Ready(open) = once.await {
+                break open.unwrap();
+            }
+            sleep(Duration::from_millis(1)).await;
+        };
+        assert!(polls > 2, "it was ready after {polls} polls");
+        let mut server = servers.lock().unwrap().pop().unwrap();
+        for part in ["one", "two"] {
+            let message = server.recv().await.unwrap();
+            assert_eq!(message, Message::from(format!("{part} {connection}")));
+        }
+    }
+    assert_eq!(log.lock().unwrap().len(), 3, "no attempt was made twice");
 }

@@ -83,6 +83,8 @@ impl Clock {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::future::Future;
+    use std::task::Poll;
 
     #[tokio::test]
     async fn what_is_due_in_between_happens_in_between() {
@@ -98,5 +100,27 @@ mod tests {
         clock.advance(Duration::from_secs(10)).await;
         assert_eq!(task.await.unwrap(), [1, 2, 3]);
         assert_eq!(clock.elapsed().as_secs(), 10);
+    }
+
+    #[tokio::test]
+    async fn an_advance_that_is_dropped_leaves_time_where_it_has_come_to() {
+        let clock = Clock::pause();
+        for polls in 1..9_u32 {
+            let before = clock.elapsed();
+            let mut left = polls;
+            let mut advance = std::pin::pin!(clock.advance(STEP * 3));
+            std::future::poll_fn(|cx| {
+                left -= 1;
+                match advance.as_mut().poll(cx) {
+                    Poll::Pending if left > 0 => Poll::Pending,
+                    _ => Poll::Ready(()),
+                }
+            })
+            .await;
+            let passed = clock.elapsed() - before;
+            assert!(passed <= STEP * 3 && passed.as_millis() % STEP.as_millis() == 0);
+            clock.advance(STEP).await;
+            assert_eq!(clock.elapsed() - before, passed + STEP);
+        }
     }
 }

@@ -53,7 +53,9 @@ impl Acceptor {
     ///     let (io, _peer) = listener.accept().await?;
     ///     let mut incoming = Acceptor::new().incoming(io);
     ///     tokio::spawn(async move {
-    ///         while let Some(Ok(mut ws)) = incoming.next().await {
+    ///         while let Some(accepted) = incoming.next().await {
+    ///             // One that came to nothing; over HTTP/2 others may follow it.
+    ///             let Ok(mut ws) = accepted else { continue };
     ///             tokio::spawn(async move {
     ///                 while let Ok(message) = ws.recv().await {
     ///                     if ws.send(message).await.is_err() {
@@ -105,7 +107,7 @@ enum State<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Incoming<S> {
     /// The next WebSocket; `None` when the connection will bring no more. An error concerns one request over
-    /// HTTP/2, the whole connection over HTTP/1.1.
+    /// HTTP/2, the whole connection over HTTP/1.1: ask on, whichever it is.
     ///
     /// HTTP/2 is driven by a task of tokio's, one for each connection.
     ///

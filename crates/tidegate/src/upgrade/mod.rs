@@ -240,6 +240,9 @@ impl fmt::Debug for Upgrade {
 /// # Errors
 /// [`AcceptError::Timeout`] after [`tidegate_proto::HeadLimits::timeout`]; [`AcceptError::Io`] when the server
 /// dropped the answer or the connection broke.
+///
+/// # Cancel safety
+/// Not to be resumed: the connection is dropped with it, right behind the answer.
 #[must_use = "it does nothing unless awaited"]
 pub struct Pending(Opening);
 

@@ -1,6 +1,6 @@
 //! Frames as a raw peer writes and reads them, and futures that are dropped at will.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
@@ -30,4 +30,22 @@ pub(crate) fn poll_and_drop<F: Future>(future: F, polls: usize) -> Option<F::Out
         }
     }
     None
+}
+
+/// Awaits `future` and polls it only when it is woken, but drops it when it was polled `polls` times.
+pub(crate) async fn leave_after<F: Future>(future: F, polls: usize) -> Option<F::Output> {
+    let mut future = pin!(future);
+    let mut left = polls;
+    poll_fn(|cx| {
+        if left == 0 {
+            return Poll::Ready(None);
+        }
+        left -= 1;
+        match future.as_mut().poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending if left == 0 => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
 }

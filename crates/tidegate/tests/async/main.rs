@@ -1,6 +1,7 @@
 //! The async face on transports in memory and on loopback sockets; time is virtual wherever it matters.
 
 mod cancel;
+mod cancel_sockets;
 mod client;
 mod common;
 mod drain;
