@@ -91,9 +91,12 @@ pub enum ConnectError {
 }
 
 /// An answer that refuses.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Refused {
+    /// The head that was refused, as it was sent; over HTTP/2 its fields, one a line. It holds whatever secrets
+    /// were given.
+    pub request: Vec<u8>,
     /// The HTTP status.
     pub status: u16,
     /// The header fields, say `Location`, `Retry-After` or `WWW-Authenticate`; [`Fields::head`] is the whole head.
@@ -103,9 +106,21 @@ pub struct Refused {
     pub body: Vec<u8>,
 }
 
+impl fmt::Debug for Refused {
+    /// Without the request, which may hold secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Refused")
+            .field("status", &self.status)
+            .field("headers", &self.headers)
+            .field("body", &self.body)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Refused {
-    pub(crate) fn new(refused: client::Refused, body: Vec<u8>) -> Refused {
+    pub(crate) fn new(request: Vec<u8>, refused: client::Refused, body: Vec<u8>) -> Refused {
         Refused {
+            request,
             status: refused.status,
             headers: refused.headers,
             body,
@@ -118,6 +133,13 @@ impl Refused {
         let value = std::str::from_utf8(self.headers.first("retry-after")?).ok()?;
         let only_digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
         only_digits.then(|| value.parse().ok().map(Duration::from_secs))?
+    }
+
+    /// Where a redirect leads; none is followed. Without the query, which may hold secrets.
+    fn points_to(&self) -> Option<&[u8]> {
+        let redirects = (300..400).contains(&self.status);
+        let place = self.headers.first("location").filter(|_| redirects)?;
+        place.split(|octet| *octet == b'?').next()
     }
 
     fn is_temporary(&self) -> bool {
@@ -178,7 +200,10 @@ impl fmt::Display for ConnectError {
             ConnectError::TlsSettings(error) => error.fmt(f),
             ConnectError::Io { stage, source } => write!(f, "{stage} failed: {source}"),
             ConnectError::Timeout { stage } => write!(f, "{stage} took too long"),
-            ConnectError::Tls { source } => write!(f, "the TLS handshake failed: {source}"),
+            ConnectError::Tls { source } => match in_words(source) {
+                Some(words) => write!(f, "the TLS handshake failed: {words}"),
+                None => write!(f, "the TLS handshake failed: {source}"),
+            },
             ConnectError::ProxyAnswer(error) => write!(f, "the proxy's tunnel failed: {error}"),
             ConnectError::ProxyRefused(refused) if refused.status == 407 => {
                 f.write_str("the proxy wants credentials (status 407)")
@@ -188,8 +213,17 @@ impl fmt::Display for ConnectError {
             }
             ConnectError::Handshake(error) => error.fmt(f),
             ConnectError::Deflate(error) => error.fmt(f),
+            ConnectError::Refused(refused) if (200..300).contains(&refused.status) => write!(
+                f,
+                "the server answered with an ordinary page (status {}): no WebSocket is served at this address",
+                refused.status
+            ),
             ConnectError::Refused(refused) => {
-                write!(f, "the server refused with status {}", refused.status)
+                write!(f, "the server refused with status {}", refused.status)?;
+                match refused.points_to() {
+                    Some(place) => write!(f, ", and points to {}", place.escape_ascii()),
+                    None => Ok(()),
+                }
             }
             ConnectError::Http2Unsupported => {
                 f.write_str("the server takes no WebSockets over HTTP/2 (RFC 8441)")
@@ -212,6 +246,35 @@ impl std::error::Error for ConnectError {
             _ => None,
         }
     }
+}
+
+/// The mistakes that rustls has only a variant's name for, and that people make first.
+#[cfg(feature = "tls")]
+fn in_words(source: &io::Error) -> Option<&'static str> {
+    use rustls::{CertificateError, Error, InvalidMessage};
+    match source.get_ref()?.downcast_ref()? {
+        Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
+            Some("the server does not speak TLS on this port")
+        }
+        Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+            Some("the server's certificate was issued by nobody who is trusted here")
+        }
+        // rustls does not show the type of this one.
+        Error::InvalidCertificate(CertificateError::Other(other))
+            if other.0.to_string() == "CaUsedAsEndEntity" =>
+        {
+            Some(
+                "the server's certificate is that of an authority, as `openssl req -x509` makes it; a server's own \
+                 has basicConstraints=CA:FALSE",
+            )
+        }
+        _ => None,
+    }
+}
+
+#[cfg(not(feature = "tls"))]
+fn in_words(_: &io::Error) -> Option<&'static str> {
+    None
 }
 
 macro_rules! from {

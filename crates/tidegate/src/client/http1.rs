@@ -29,7 +29,9 @@ pub(super) async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
         }
         Answer::Refused(refused) => {
             let body = bytes.split_off(refused.body_start);
-            let refused = read_refusal(io, refused, body, deadline.of(Stage::Http)).await;
+            let request = handshake.request().to_vec();
+            let until = deadline.of(Stage::Http);
+            let refused = read_refusal(io, request, refused, body, until).await;
             Err(ConnectError::Refused(Box::new(refused)))
         }
         Answer::Incomplete => unreachable!("read until it was whole"),
@@ -61,6 +63,7 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
 /// A refusal with its body as far as that comes soon and is short; a body that breaks off is better than none.
 pub(crate) async fn read_refusal<S: AsyncRead + Unpin>(
     io: &mut S,
+    request: Vec<u8>,
     refused: client::Refused,
     mut bytes: Vec<u8>,
     until: Instant,
@@ -75,7 +78,7 @@ pub(crate) async fn read_refusal<S: AsyncRead + Unpin>(
     };
     let _ = timeout_at(until, read).await; // what came until then is what there is
     let body = body::read(&refused.headers, &bytes, MAX_BODY).octets;
-    Refused::new(refused, body)
+    Refused::new(request, refused, body)
 }
 
 /// Most bytes of a refusal's body that are kept.

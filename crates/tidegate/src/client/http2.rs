@@ -267,7 +267,8 @@ impl Client {
             Answer::Refused(refused) => {
                 let until = deadline.of(Stage::Http).min(Instant::now() + BODY_TIME);
                 let body = read_body(response, until).await;
-                return Err(ConnectError::Refused(Box::new(Refused::new(refused, body))));
+                let refused = Refused::new(sent, refused, body);
+                return Err(ConnectError::Refused(Box::new(refused)));
             }
             Answer::Incomplete => return Err(HandshakeError::NotHttp.into()),
         };

@@ -117,7 +117,7 @@ impl Dialer {
             Some(proxy) => {
                 let turn = self.turn_by_name(host, port, deadline).await?;
                 let tcp = self.tcp(&proxy.host, proxy.port, None, deadline, &mut timings);
-                let (link, _) = tcp.await?;
+                let (link, _) = tcp.await.map_err(of_the_proxy)?;
                 let start = Instant::now();
                 let mut link = self.to_proxy(proxy, link, deadline).await?;
                 tunnel::open(&mut link, proxy, host, port, limits, deadline).await?;
@@ -161,7 +161,8 @@ impl Dialer {
         let start = Instant::now();
         let look_up = dns::look_up(&*self.resolver, host, port);
         let found = deadline.within(Stage::Dns, look_up).await?;
-        let addresses = found.map_err(failed(Stage::Dns))?;
+        let named = |error: io::Error| io::Error::new(error.kind(), format!("{host}: {error}"));
+        let addresses = found.map_err(named).map_err(failed(Stage::Dns))?;
         timings.dns = Some(start.elapsed());
         let start = Instant::now();
         let race = eyeballs::race(addresses, |address| attempt(turns, address));
@@ -251,6 +252,17 @@ async fn attempt(
         None => None,
     };
     Ok((TcpStream::connect(address).await?, turn))
+}
+
+/// What befell us on the way to the proxy; whoever only knows the server's address could look for long.
+fn of_the_proxy(error: ConnectError) -> ConnectError {
+    match error {
+        ConnectError::Io { stage, source } => ConnectError::Io {
+            stage,
+            source: io::Error::new(source.kind(), format!("the proxy at {source}")),
+        },
+        error => error,
+    }
 }
 
 pub(crate) fn failed(stage: Stage) -> impl Fn(io::Error) -> ConnectError {

@@ -33,11 +33,13 @@ pub(super) async fn open<S: AsyncRead + AsyncWrite + Unpin>(
         .into_iter()
         .collect();
     let tunnel = Tunnel::new(&authority, &headers)?;
+    let request = tunnel.request().to_vec();
     let answering = exchange(io, tunnel, limits);
     let Some((refused, body)) = deadline.within(Stage::Proxy, answering).await?? else {
         return Ok(());
     };
-    let refused = read_refusal(io, refused, body, deadline.of(Stage::Proxy)).await;
+    let until = deadline.of(Stage::Proxy);
+    let refused = read_refusal(io, request, refused, body, until).await;
     Err(ConnectError::ProxyRefused(Box::new(refused)))
 }
 

@@ -165,6 +165,7 @@ async fn a_name_that_does_not_exist_fails_the_look_up() {
             ),
             "{error:?}"
         );
+        assert!(error.to_string().contains("server.example: "), "{error}");
     }
 }
 
@@ -276,6 +277,7 @@ async fn what_a_proxy_can_do_wrong_has_its_variant() {
     };
     assert_eq!((refused.status, &*refused.body), (407, &b"who?"[..]));
     assert!(refused.headers.first("proxy-authenticate").is_some());
+    assert!(refused.request.starts_with(b"CONNECT server.example:80 "));
     assert!(!error.is_retryable() && error.stage() == Some(Stage::Proxy));
     assert!(error.to_string().contains("credentials"), "{error}");
 
@@ -312,6 +314,17 @@ async fn what_a_proxy_can_do_wrong_has_its_variant() {
 }
 
 #[tokio::test]
+async fn a_proxy_that_is_not_there_is_named_as_the_proxy() {
+    let (listener, port) = listen().await;
+    drop(listener);
+    let client = client().proxy(Proxy::url(&format!("127.0.0.1:{port}")).unwrap());
+    let error = client.connect("ws://server.example/").await.unwrap_err();
+    assert!(error.is_retryable() && error.stage() == Some(Stage::Tcp));
+    let named = format!("the proxy at 127.0.0.1:{port}: ");
+    assert!(error.to_string().contains(&named), "{error}");
+}
+
+#[tokio::test]
 async fn a_proxy_that_says_nothing_is_a_timeout_of_the_proxy() {
     let (listener, port) = listen().await;
     let way = Proxy::url(&format!("127.0.0.1:{port}")).unwrap();
@@ -342,6 +355,10 @@ async fn a_certificate_that_is_not_trusted_is_a_tls_error_unless_all_are_accepte
         "{error:?}"
     );
     assert!(!error.is_retryable() && error.stage() == Some(Stage::Tls));
+    assert!(
+        error.to_string().contains("nobody who is trusted"),
+        "{error}"
+    );
 
     let by_address = format!("wss://127.0.0.1:{port}/");
     let error = client()
@@ -360,6 +377,21 @@ async fn a_certificate_that_is_not_trusted_is_a_tls_error_unless_all_are_accepte
         .unwrap();
     talks(client().tls(careless).connect(&by_address).await.unwrap()).await;
     talks(client().tls(shown.client).connect(&url).await.unwrap()).await;
+}
+
+#[tokio::test]
+async fn an_authority_that_serves_with_its_own_certificate_is_told_so() {
+    let mut authority = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let pem = authority.self_signed(&key).unwrap().pem();
+    let server = tls::server_config_from_pem(pem.as_bytes(), key.serialize_pem().as_bytes());
+    let port = tls_echo_server(server.unwrap()).await;
+    let trusting = Tls::builder().root_pem(pem.as_bytes()).unwrap().build();
+    let client = client().tls(trusting.unwrap());
+    let error = client.connect(&format!("wss://localhost:{port}/")).await;
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("basicConstraints=CA:FALSE"), "{error}");
 }
 
 #[tokio::test]
@@ -420,6 +452,7 @@ async fn a_port_that_speaks_no_tls_is_a_tls_error_and_so_is_the_reverse() {
         .await
         .unwrap_err();
     assert!(matches!(error, ConnectError::Tls { .. }), "{error:?}");
+    assert!(error.to_string().contains("does not speak TLS"), "{error}");
     let secure = tls_echo_server(certificate.server).await;
     let error = client()
         .connect(&format!("ws://localhost:{secure}/"))

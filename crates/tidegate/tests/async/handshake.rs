@@ -127,6 +127,18 @@ async fn a_rejection_of_the_programs_own_reaches_the_client_whole() {
     assert_eq!(refused.body, b"come back in a minute\n");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_page_and_a_redirect_are_told_as_what_they_are() {
+    let page = take(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+    assert!(
+        page.to_string().contains("no WebSocket is served"),
+        "{page}"
+    );
+    let head = b"HTTP/1.1 302 Found\r\nLocation: https://a.example/ws?token=x\r\nContent-Length: 0\r\n\r\n";
+    let moved = take(head).await.to_string();
+    assert!(moved.ends_with("points to https://a.example/ws"), "{moved}");
+}
+
 #[tokio::test]
 async fn an_answer_carries_fields_and_a_subprotocol_of_the_programs_own_choice() {
     let (here, there) = duplex(4 << 10);

@@ -56,13 +56,15 @@ async fn echo_server(acceptor: Acceptor, tls: Option<TlsAcceptor>) -> (u16, Arc<
                     Some(tls) => {
                         let io = tls.accept(tcp).await.unwrap();
                         let mut incoming = acceptor.secure(true).incoming(io);
-                        while let Some(Ok(ws)) = incoming.next().await {
+                        while let Some(accepted) = incoming.next().await {
+                            let Ok(ws) = accepted else { continue };
                             tokio::spawn(echo(ws));
                         }
                     }
                     None => {
                         let mut incoming = acceptor.incoming(tcp);
-                        while let Some(Ok(ws)) = incoming.next().await {
+                        while let Some(accepted) = incoming.next().await {
+                            let Ok(ws) = accepted else { continue };
                             tokio::spawn(echo(ws));
                         }
                     }
@@ -180,6 +182,8 @@ async fn a_refusal_over_http2_is_one_with_its_body() {
         (403, &b"not /secret\n"[..])
     );
     assert_eq!(refused.headers.first("x-why"), Some(&b"because"[..]));
+    let request = String::from_utf8_lossy(&refused.request);
+    assert!(request.contains(":path: /secret"), "{request}");
     assert_eq!(error.stage(), Some(Stage::Http));
 }
 
