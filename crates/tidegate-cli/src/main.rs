@@ -19,6 +19,7 @@ mod guard;
 mod hosts;
 mod leaving;
 mod logs;
+mod reach;
 mod routes;
 mod serve;
 mod service;

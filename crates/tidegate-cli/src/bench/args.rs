@@ -162,7 +162,7 @@ pub(crate) struct Common {
     )]
     pub(crate) deflate: Option<DeflateHow>,
 
-    /// Send this header field along, as in "Name: value" (repeatable)
+    /// Send this header field along, as in "Name: value"; "Name: @FILE" reads the value (repeatable)
     #[arg(short = 'H', long, value_name = "FIELD", help_heading = CONNECTION)]
     pub(crate) header: Vec<String>,
 

@@ -7,6 +7,7 @@ use super::payload::STAMP;
 use super::target::{Target, Url};
 use super::usage;
 use crate::error::Failure;
+use crate::reach;
 use rustls_pki_types::ServerName;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -249,31 +250,13 @@ fn pids(given: Option<u32>, address: std::net::SocketAddr) -> Result<Vec<u32>, F
 }
 
 fn headers(fields: &[String]) -> Result<Vec<(String, String)>, Failure> {
-    let split = |field: &String| {
-        let (name, value) = field.split_once(':').ok_or_else(|| {
-            Failure::usage("--header wants \"Name: value\"; there is no colon in what was given")
-        })?;
-        Ok((name.trim().to_owned(), value.trim().to_owned()))
-    };
-    fields.iter().map(split).collect()
+    let read = |field: &String| reach::field(field).map(|(name, value)| (name.to_owned(), value));
+    fields.iter().map(read).collect()
 }
 
 fn tls(common: &Common) -> Result<Tls, Failure> {
-    let bad = |error: tidegate::TlsError| Failure::failed(format!("TLS: {error}"));
-    let mut builder = Tls::builder();
-    if let Some(file) = &common.cacert {
-        let pem = std::fs::read(file).map_err(|error| {
-            Failure::failed(format!(
-                "--cacert: {} cannot be read: {error}",
-                file.display()
-            ))
-        })?;
-        builder = builder.root_pem(&pem).map_err(bad)?;
-    }
-    if common.insecure {
-        builder = builder.danger_accept_invalid_certificates();
-    }
-    builder.build().map_err(bad)
+    let builder = reach::tls(common.cacert.as_deref(), common.insecure)?;
+    builder.build().map_err(reach::tls_failed)
 }
 
 /// Most payload under way at once.

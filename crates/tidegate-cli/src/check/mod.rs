@@ -28,8 +28,8 @@ mod target;
 
 pub(crate) use args::{CheckArgs, EXAMPLES};
 
-use crate::connect::field;
 use crate::error::{Exit, Failure};
+use crate::reach;
 use args::Level;
 use audit::Audit;
 use head::Usual;
@@ -44,7 +44,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use target::Target;
-use tidegate::Tls;
 use tokio::time::Instant;
 
 /// Checks an endpoint, or two, and says what was found.
@@ -237,7 +236,7 @@ async fn prepare(args: &CheckArgs, url: &str) -> Result<Audit, Failure> {
 fn usual(args: &CheckArgs, target: &Target) -> Result<Usual, Failure> {
     let mut fields = Vec::new();
     for given in &args.header {
-        let (name, value) = field(given)?;
+        let (name, value) = reach::field(given)?;
         let ours = ["host", "upgrade", "connection", "origin"]
             .iter()
             .any(|own| name.eq_ignore_ascii_case(own))
@@ -269,21 +268,8 @@ fn tls(args: &CheckArgs, target: &Target) -> Result<Option<Arc<rustls::ClientCon
     if !target.secure {
         return Ok(None);
     }
-    let failed = |error: tidegate::TlsError| Failure::failed(format!("TLS: {error}"));
-    let mut builder = Tls::builder();
-    if let Some(file) = &args.cacert {
-        let pem = std::fs::read(file).map_err(|error| {
-            Failure::failed(format!(
-                "--cacert: {} cannot be read: {error}",
-                file.display()
-            ))
-        })?;
-        builder = builder.root_pem(&pem).map_err(failed)?;
-    }
-    if args.insecure {
-        builder = builder.danger_accept_invalid_certificates();
-    }
-    Ok(Some(builder.build().map_err(failed)?.client_config()))
+    let tls = reach::tls(args.cacert.as_deref(), args.insecure)?.build();
+    Ok(Some(tls.map_err(reach::tls_failed)?.client_config()))
 }
 
 /// `--only` names findings.

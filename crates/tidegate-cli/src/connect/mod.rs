@@ -22,7 +22,6 @@ mod signals;
 mod watched;
 
 pub(crate) use args::{Color, ConnectArgs, EXAMPLES};
-pub(crate) use plan::field;
 
 use crate::error::{Exit, Failure};
 use console::{Console, Terminal, Tone};
@@ -262,6 +261,7 @@ async fn connect(plan: &Plan, console: &Console) -> Result<(Ws, Established), Co
         }
         Err(error) => {
             if let Some(refused) = error.refused() {
+                inspect::head("→", &refused.request, &mut say);
                 inspect::head("←", refused.headers.head(), &mut say);
             }
         }
@@ -282,7 +282,10 @@ async fn announce(
     }];
     words.extend(how.proxy.as_ref().map(|proxy| format!("through {proxy}")));
     words.extend(how.tls.clone());
-    words.extend(ws.subprotocol().map(|name| format!("subprotocol {name}")));
+    words.extend(match ws.subprotocol() {
+        Some(name) => Some(format!("subprotocol {name}")),
+        None => plan.offers.then(|| "no subprotocol".to_owned()),
+    });
     words.extend(ws.deflate().map(|_| "permessage-deflate".to_owned()));
     let url = redact::target(&plan.url);
     let help = if plan.prompt {
@@ -381,6 +384,9 @@ fn cannot_connect(error: &ConnectError) -> Failure {
         _ => Exit::NotConnected,
     };
     let mut line = could_not(error);
+    if is_distrust(error) {
+        line.push_str(" (--cacert FILE names a root to trust)");
+    }
     if let Some(refused) = error.refused() {
         let body = String::from_utf8_lossy(&refused.body);
         let first = body.lines().map(str::trim).find(|line| !line.is_empty());
@@ -390,6 +396,19 @@ fn cannot_connect(error: &ConnectError) -> Failure {
         }
     }
     Failure { exit, line }
+}
+
+/// The certificate may be good, but nobody here knows who issued it.
+fn is_distrust(error: &ConnectError) -> bool {
+    use tidegate::rustls::{CertificateError, Error};
+    let ConnectError::Tls { source } = error else {
+        return false;
+    };
+    let inner = source.get_ref().and_then(|inner| inner.downcast_ref());
+    matches!(
+        inner,
+        Some(Error::InvalidCertificate(CertificateError::UnknownIssuer))
+    )
 }
 
 /// Whoever typed Ctrl-C knows that they did.

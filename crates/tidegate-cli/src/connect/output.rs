@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use std::io;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tidegate::{Closed, Message};
-use tidegate_proto::Side;
+use tidegate_proto::{ProtocolError, Side};
 use tokio::io::{AsyncWriteExt, BufWriter, Stdout};
 
 /// Where messages go, and how they look there.
@@ -198,6 +198,14 @@ fn octets_as(octets: &[u8], form: BinaryForm) -> String {
 
 /// How a connection ended, for people.
 pub(crate) fn in_words(closed: &Closed) -> String {
+    // It was the server's doing, but the Close was ours.
+    if let (Some(cause), Side::Peer, Some(code)) = (&closed.cause, closed.by, closed.code) {
+        let way_out = match cause {
+            ProtocolError::MessageTooBig => " (--max-message takes longer ones)",
+            _ => "",
+        };
+        return format!("{cause}, so we closed with {}{way_out}", code.get());
+    }
     let who = match closed.by {
         Side::Us => "by us",
         Side::Peer => "by the server",
@@ -250,7 +258,14 @@ mod tests {
             cause: None,
         };
         assert_eq!(in_words(&closed), "4000 by the server (bye\\u{7})");
-        closed.code = None;
+        closed.code = Some(tidegate::CloseCode::TOO_BIG);
+        closed.cause = Some(ProtocolError::MessageTooBig);
+        let words = in_words(&closed);
+        assert!(
+            words.contains("so we closed with 1009 (--max-message"),
+            "{words}"
+        );
+        (closed.code, closed.cause) = (None, None);
         closed.by = Side::Transport;
         closed.clean = false;
         closed.reason.clear();

@@ -3,10 +3,11 @@
 use super::args::{BinaryForm, ConnectArgs, HttpVersion, Wait};
 use super::input::Source;
 use super::output::Form;
+use super::redact;
 use super::session::Rules;
 use crate::error::Failure;
+use crate::reach;
 use std::io::IsTerminal;
-use std::path::Path;
 use std::time::Duration;
 use tidegate::client::Http;
 use tidegate::{Client, CloseCode, Config, Limits, Proxy, Timeouts, Tls};
@@ -16,6 +17,8 @@ use tidegate_proto::Deflate;
 pub(crate) struct Plan {
     pub(crate) url: String,
     pub(crate) client: Client,
+    /// Subprotocols are offered; none may be chosen.
+    pub(crate) offers: bool,
     pub(crate) source: Source,
     /// A person types at a terminal; then `source` is of no account.
     pub(crate) prompt: bool,
@@ -57,8 +60,9 @@ impl Plan {
         let at_terminal = streams.stdin_is_terminal && streams.stdout_is_terminal;
         let prompt = at_terminal && !given && !args.listen && !args.json;
         Ok(Plan {
-            url: url(&args.url),
+            url: url(&args.url)?,
             client: client(args)?,
+            offers: !args.protocol.is_empty(),
             source: source(args, given),
             prompt,
             binary: args.binary,
@@ -73,17 +77,24 @@ impl Plan {
     }
 }
 
-/// WebSocket's schemes for HTTP's.
-fn url(text: &str) -> String {
+/// WebSocket's schemes for HTTP's. Which one is meant is not guessed: one of them is secret, the other is not.
+fn url(text: &str) -> Result<String, Failure> {
+    if !text.contains("://") && !text.is_empty() {
+        let with = |scheme| redact::target(&format!("{scheme}://{text}"));
+        let (plain, secure) = (with("ws"), with("wss"));
+        return Err(Failure::usage(format!(
+            "the URL has no scheme: {plain} or, with TLS, {secure}"
+        )));
+    }
     for (http, ws) in [("https://", "wss://"), ("http://", "ws://")] {
         match text.get(..http.len()) {
             Some(scheme) if scheme.eq_ignore_ascii_case(http) => {
-                return format!("{ws}{}", &text[http.len()..]);
+                return Ok(format!("{ws}{}", &text[http.len()..]));
             }
             _ => {}
         }
     }
-    text.to_owned()
+    Ok(text.to_owned())
 }
 
 fn source(args: &ConnectArgs, given: bool) -> Source {
@@ -142,19 +153,19 @@ fn client(args: &ConnectArgs) -> Result<Client, Failure> {
         .subprotocols(args.protocol.clone())
         .http(http(args));
     for field in &args.header {
-        let (name, value) = self::field(field)?;
+        let (name, value) = reach::field(field)?;
         client = client.header(name, value);
     }
     if let Some(origin) = &args.origin {
         client = client.origin(origin);
     }
     if let Some(user) = &args.user {
-        let user = secret("--user", user)?;
+        let user = reach::secret("--user", user)?;
         let (user, password) = user.split_once(':').unwrap_or((&user, ""));
         client = client.basic_auth(user, password);
     }
     if let Some(token) = &args.bearer {
-        client = client.bearer_auth(&secret("--bearer", token)?);
+        client = client.bearer_auth(&reach::secret("--bearer", token)?);
     }
     if let Some(tls) = tls(args)? {
         client = client.tls(tls);
@@ -192,61 +203,20 @@ fn http(args: &ConnectArgs) -> Http {
     }
 }
 
-/// Reads `Name: value` or `Name: @FILE`.
-/// A field as `--header` takes it; `@FILE` as its value is read.
-///
-/// # Errors
-/// There is no colon (usage), or no such file (failed).
-pub(crate) fn field(text: &str) -> Result<(&str, String), Failure> {
-    let (name, value) = text.split_once(':').ok_or_else(|| {
-        Failure::usage("--header wants \"Name: value\"; there is no colon in what was given")
-    })?;
-    let value = secret(&format!("--header {}", name.trim()), value.trim())?;
-    Ok((name.trim(), value))
-}
-
-/// A value, or the content of the file that `@` names.
-fn secret(flag: &str, value: &str) -> Result<String, Failure> {
-    let Some(file) = value.strip_prefix('@') else {
-        return Ok(value.to_owned());
-    };
-    let content = String::from_utf8(read(flag, Path::new(file))?)
-        .map_err(|_| Failure::failed(format!("{flag}: {file} is no UTF-8 text")))?;
-    Ok(content.trim_end_matches(['\r', '\n']).to_owned())
-}
-
-fn read(flag: &str, file: &Path) -> Result<Vec<u8>, Failure> {
-    std::fs::read(file).map_err(|error| {
-        Failure::failed(format!(
-            "{flag}: {} cannot be read: {error}",
-            file.display()
-        ))
-    })
-}
-
 fn tls(args: &ConnectArgs) -> Result<Option<Tls>, Failure> {
     let nothing = args.cacert.is_none() && args.cert.is_none() && !args.insecure;
     if nothing {
         return Ok(None);
     }
-    let bad = |flag: &str, error: tidegate::TlsError| Failure::failed(format!("{flag}: {error}"));
-    let mut builder = Tls::builder();
-    if let Some(file) = &args.cacert {
-        let pem = read("--cacert", file)?;
-        builder = builder
-            .root_pem(&pem)
-            .map_err(|error| bad("--cacert", error))?;
-    }
+    let mut builder = reach::tls(args.cacert.as_deref(), args.insecure)?;
     if let (Some(certificate), Some(key)) = (&args.cert, &args.key) {
-        let (certificate, key) = (read("--cert", certificate)?, read("--key", key)?);
+        let certificate = reach::read("--cert", certificate)?;
+        let key = reach::read("--key", key)?;
         builder = builder
             .client_certificate_pem(&certificate, &key)
-            .map_err(|error| bad("--cert and --key", error))?;
+            .map_err(|error| Failure::failed(format!("--cert and --key: {error}")))?;
     }
-    if args.insecure {
-        builder = builder.danger_accept_invalid_certificates();
-    }
-    builder.build().map(Some).map_err(|error| bad("TLS", error))
+    builder.build().map(Some).map_err(reach::tls_failed)
 }
 
 fn proxy(args: &ConnectArgs) -> Result<Option<Proxy>, Failure> {
@@ -287,12 +257,14 @@ mod tests {
             ("http://a/b", "ws://a/b"),
             ("HTTPS://a", "wss://a"),
             ("ws://a", "ws://a"),
-            ("a", "a"),
-            ("é", "é"),
+            ("é://é", "é://é"),
         ];
         for (given, expected) in rows {
-            assert_eq!(url(given), expected);
+            assert_eq!(url(given).as_deref(), Ok(expected));
         }
+        let failure = url("localhost:8000/a?token=x").expect_err("no scheme");
+        let line = failure.to_string();
+        assert!(line.contains("wss://localhost:8000/a?token=…"), "{line}");
     }
 
     #[test]

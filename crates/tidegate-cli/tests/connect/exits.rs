@@ -22,6 +22,7 @@ fn failed(ended: &Ended, code: i32, said: &str) {
 #[test]
 fn what_cannot_be_asked_is_a_usage_error() {
     failed(&connect(&["ftp://a/"], b""), 2, "ws://");
+    failed(&connect(&["a:b@c/"], b""), 2, "ws://…@c/");
     failed(
         &connect(&["ws://a/", "-H", "nonsense"], b""),
         2,

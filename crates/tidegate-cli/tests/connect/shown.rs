@@ -2,6 +2,7 @@
 
 use crate::support::{connect, echo, server, to_the_end};
 use serde_json::Value;
+use tidegate::tidegate_proto::handshake::Refusal;
 use tidegate::{Acceptor, CloseCode, Message};
 
 #[test]
@@ -87,6 +88,22 @@ fn inspect_draws_handshake_and_frames_without_secrets() {
         let found = shown[at..].find(part);
         at += found.unwrap_or_else(|| panic!("{part} is missing or out of order in\n{shown}"));
     }
+}
+
+#[test]
+fn inspect_draws_both_heads_of_a_refusal_too() {
+    let address = server(Acceptor::new(), |_, opening| async {
+        let refusal = Refusal::new(403, "members only");
+        opening.reject(&refusal).await;
+    });
+    let url = format!("ws://{address}/?token=hush");
+    let flags = ["--inspect", "-1", "-m", "hello", "--bearer", "hush", &url];
+    let shown = connect(&flags, b"").stderr;
+    assert!(!shown.contains("hush"), "{shown}");
+    let place = |part| shown.find(part).expect(part);
+    let asked = place("→ GET /?token=… HTTP/1.1");
+    assert!(asked < place("→ Authorization: Bearer …"));
+    assert!(asked < place("← HTTP/1.1 403 "));
 }
 
 #[test]
