@@ -1,6 +1,7 @@
 //! `cargo xtask bench async`: builds `bench/peers` and has it measure echo servers on tokio, ours beside the peers'. Times
-//! on a shared machine are judged as ratios, never alone.
+//! on a shared machine are judged as ratios, never alone. And the tables of a kept run.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -49,4 +50,90 @@ fn part(program: &Path, words: &[&str]) -> Result<Value> {
 fn load() -> Option<f64> {
     let text = fs::read_to_string("/proc/loadavg").ok()?;
     text.split_whitespace().next()?.parse().ok()
+}
+
+/// A kept run as the guide shows it: memory, then the time of a message.
+pub(crate) fn tables(run: &Value) -> String {
+    let mut text = String::from(
+        "**An idle connection with its task**, bytes of resident memory (`cargo xtask bench async`)\n\n\
+         | library | fresh | after a message | TLS, fresh | after a message |\n|---|--:|--:|--:|--:|\n",
+    );
+    for plain in list(&run["idle"]["rss_per_connection"]) {
+        let name = plain["server"].as_str().unwrap_or_default();
+        let tls = find(&run["idle_tls"]["rss_per_connection"], name);
+        let _ = writeln!(
+            text,
+            "| {name} | {} | {} | {} | {} |",
+            whole(&plain["untouched"]),
+            whole(&plain["used"]),
+            whole(&tls["untouched"]),
+            whole(&tls["used"]),
+        );
+    }
+    let _ = write!(
+        text,
+        "\n**Echo of one message**, CPU time of the server; {} rounds of {} s\n\n\
+         | library | one at a time, ns | ours / it | 100 connections, ns | ours / it | 64 deep, ns | ours / it |\n\
+         |---|--:|--:|--:|--:|--:|--:|\n",
+        run["echo"]["rounds"], run["echo"]["seconds"],
+    );
+    let echo = &run["echo"]["echo"];
+    for first in list(&echo[LOADS[0]]) {
+        let name = first["server"].as_str().unwrap_or_default();
+        let _ = write!(text, "| {name} |");
+        for load in LOADS {
+            let row = find(&echo[load], name);
+            let ratio = row["ours_over_it"].as_f64();
+            let ratio = ratio.map_or("-".to_owned(), |ratio| format!("{ratio:.2}"));
+            let _ = write!(text, " {} | {ratio} |", whole(&row["ns"]));
+        }
+        text.push('\n');
+    }
+    text
+}
+
+fn list(rows: &Value) -> impl Iterator<Item = &Value> {
+    rows.as_array().into_iter().flatten()
+}
+
+/// The row of a server; nothing where it was not measured.
+fn find<'a>(rows: &'a Value, name: &str) -> &'a Value {
+    list(rows)
+        .find(|row| row["server"] == name)
+        .unwrap_or(&Value::Null)
+}
+
+fn whole(value: &Value) -> String {
+    value
+        .as_f64()
+        .map_or("-".to_owned(), |value| format!("{value:.0}"))
+}
+
+/// The loads, as the run names them.
+const LOADS: [&str; 3] = ["one at a time", "100 connections", "64 deep"];
+
+#[cfg(test)]
+mod tests {
+    use super::tables;
+    use serde_json::json;
+
+    #[test]
+    fn a_kept_run_becomes_two_tables() {
+        let rss =
+            |server, untouched| json!({ "server": server, "untouched": untouched, "used": 7 });
+        let ns = |server, ns| json!({ "server": server, "ns": ns, "ours_over_it": 0.5 });
+        let run = json!({
+            "idle": { "rss_per_connection": [rss("tidegate", 1740), rss("yawc", 11262)] },
+            "idle_tls": { "rss_per_connection": [rss("tidegate", 11984)] },
+            "echo": { "rounds": 5, "seconds": 0.4, "echo": { "one at a time": [ns("tidegate", 8737.4)] } },
+        });
+        let text = tables(&run);
+        for row in [
+            "| tidegate | 1740 | 7 | 11984 | 7 |",
+            "| yawc | 11262 | 7 | - | - |",
+            "| tidegate | 8737 | 0.50 | - | - | - | - |",
+        ] {
+            assert!(text.contains(row), "{row} in\n{text}");
+        }
+    }
 }

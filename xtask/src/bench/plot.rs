@@ -6,6 +6,7 @@ use std::fs;
 
 use serde_json::Value;
 
+use super::on_tokio;
 use super::runs;
 use super::versus::JOBS;
 use crate::sh::Result;
@@ -28,6 +29,11 @@ pub(crate) fn job() -> Result<()> {
     match runs::newest("scale")? {
         Some(run) => text = between(&text, "scale", &scale(&run))?,
         None => println!("no run of `bench scale` is kept"),
+    }
+    // The first one was kept before runs said when and where they were taken.
+    match runs::newest("async")?.filter(|run| run["date"].is_string()) {
+        Some(run) => text = between(&text, "async", &asynchronous(&run))?,
+        None => println!("no run of `bench async` is kept"),
     }
     fs::write(&page, text)?;
     println!("drawn: {}", page.display());
@@ -230,6 +236,13 @@ fn scale(run: &Value) -> String {
         }
     }
     text
+}
+
+/// The tables of the async face, and how quiet the machine was.
+fn asynchronous(run: &Value) -> String {
+    let load = number(run["load_average"].as_f64(), 1);
+    let tables = on_tokio::tables(run);
+    format!("{}; load average {load}.\n\n{tables}", origin(run))
 }
 
 fn cost_of(server: &Value) -> f64 {
