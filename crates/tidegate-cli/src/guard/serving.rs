@@ -118,6 +118,11 @@ impl Serving {
         (self.shared.clone(), self.evidence.witness())
     }
 
+    /// What was done, for those who ask.
+    pub(crate) fn evidence(&self) -> Arc<Evidence> {
+        Arc::clone(&self.evidence)
+    }
+
     /// All that happened is written. The workers must be gone.
     pub(crate) fn finish(self) {
         self.evidence.stop();
