@@ -4,7 +4,7 @@
 use crate::support::client::Client;
 use crate::support::guard::{Guard, Scratch};
 use crate::support::upstream::Upstream;
-use crate::support::wire::{KEY, PING, TEXT, frame, plain};
+use crate::support::wire::{BINARY, CLOSE, KEY, PING, TEXT, frame, plain};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -108,6 +108,41 @@ fn m1_a_rule_that_blocks_keeps_the_message_back_whatever_its_wrapping() {
     );
     assert!(notes.data().iter().all(|frame| frame.payload == HARMLESS));
     assert!(notes.closes().iter().all(|code| *code == 1001));
+}
+
+#[test]
+fn m2_m3_m10_what_is_no_attack_on_one_parser_alone_does_not_pass_either() {
+    let rows: [(&str, u8, &[u8], u16, &str); 4] = [
+        (
+            "M2",
+            TEXT,
+            br#"{"role":"user","role":"admin"}"#,
+            1007,
+            "json-duplicate-key",
+        ),
+        ("M2", TEXT, br#"{"n":"\ud800"}"#, 1007, "json-surrogate"),
+        (
+            "M3",
+            TEXT,
+            br#"{"__proto__":{"admin":true}}"#,
+            1008,
+            "prototype-key",
+        ),
+        ("M10", BINARY, b"\x01\x02\x03", 1003, "binary"),
+    ];
+    let policy = "[rules]\nmode = \"block\"\nbinary = \"block\"\n";
+    for (row, opcode, message, code, rule) in rows {
+        let upstream = Upstream::echo();
+        let guard = Guard::with_policy(&upstream.url(), policy);
+        let mut client = Client::open(guard.address);
+        client.say(TEXT, HARMLESS);
+        assert_eq!(client.next().payload, HARMLESS);
+        client.say(opcode, message);
+        let close = client.next();
+        assert_eq!((close.opcode(), close.code()), (CLOSE, code), "{row}");
+        assert_eq!(&close.payload[2..], rule.as_bytes(), "{row}");
+        assert_eq!(upstream.seen.now().data().len(), 1, "{row}");
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ use crate::control::keyring::Keyring;
 use crate::control::reload::{InForce, Reloader, Started};
 use crate::control::{self, Channels, Control, Names, Parts, Process, Site};
 use crate::error::{Exit, Failure};
+use crate::guard::evidence::Evidence;
 use crate::guard::serving::Serving;
 use crate::hosts::Hosts;
 use crate::routes::{Routes, RoutesMail, Shared};
@@ -58,6 +59,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let admin = bind_admin(&settings)?;
     let plane = Plane {
         args,
+        guard: guard.as_ref().map(Serving::evidence),
         settings: &settings,
         running: &running,
         keyring,
@@ -136,6 +138,7 @@ fn bind_admin(settings: &Settings) -> Result<Option<Bound>, Failure> {
 /// What the control plane is made of.
 struct Plane<'a> {
     args: &'a ServeArgs,
+    guard: Option<Arc<Evidence>>,
     settings: &'a Settings,
     running: &'a Running<RoutesMail>,
     keyring: Arc<Keyring>,
@@ -199,6 +202,7 @@ impl Plane<'_> {
             monitor: Arc::clone(&monitor),
             api,
             hub: hub.clone(),
+            guard: self.guard,
             reloader: Arc::clone(&reloader),
         });
         let control = Control::start(Parts {

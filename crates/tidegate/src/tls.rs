@@ -2,12 +2,12 @@
 
 use crate::error::TlsError;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::pem::{Error as PemError, PemObject};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use std::path::Path;
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Settings for `wss` from a certificate chain (the server's own first) and its private key, both PEM.
@@ -20,35 +20,64 @@ pub fn server_config(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>
     build(certificate, &read(certificate)?, key, &read(key)?, None)
 }
 
-/// As [`server_config`], and who connects must show a certificate for which one of these roots (PEM) vouches: without one
-/// there is no connection.
+/// As [`server_config`], and who connects must show a certificate that `clients` takes: without one there is no connection.
+/// No session is resumed, since a resumed one shows no certificate that could have been revoked meanwhile.
 ///
 /// # Errors
-/// As [`server_config`], of the file of roots too.
+/// As [`server_config`].
 pub fn server_config_for_clients(
     certificate: &Path,
     key: &Path,
-    client_roots: &Path,
+    clients: Arc<dyn ClientCertVerifier>,
 ) -> Result<Arc<ServerConfig>, TlsError> {
-    let pem = read(client_roots)?;
-    let mut roots = RootCertStore::empty();
-    let bad = |detail: String| TlsError::BadCertificate {
-        file: client_roots.into(),
-        detail,
-    };
-    for root in parse_chain(client_roots, &pem)? {
-        roots.add(root).map_err(|error| bad(error.to_string()))?;
-    }
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
-        .build()
-        .map_err(|error| bad(error.to_string()))?;
     build(
         certificate,
         &read(certificate)?,
         key,
         &read(key)?,
-        Some(verifier),
+        Some(clients),
     )
+}
+
+/// Takes clients' certificates for which one of these roots (PEM) vouches, unless a list (CRL, PEM) says that one was revoked.
+/// Where there are lists, each root needs one: a certificate of which nobody says whether it was revoked is refused.
+///
+/// # Errors
+/// [`TlsError`] names the file and what is wrong with it.
+pub fn client_verifier(
+    roots: &Path,
+    revoked: &[PathBuf],
+) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let mut store = RootCertStore::empty();
+    let bad = |file: &Path, detail: String| TlsError::BadCertificate {
+        file: file.into(),
+        detail,
+    };
+    for root in parse_chain(roots, &read(roots)?)? {
+        store
+            .add(root)
+            .map_err(|error| bad(roots, error.to_string()))?;
+    }
+    let mut lists = Vec::new();
+    for file in revoked {
+        let pem = read(file)?;
+        let before = lists.len();
+        for list in CertificateRevocationListDer::pem_slice_iter(&pem) {
+            lists.push(list.map_err(|error| bad(file, error.to_string()))?);
+        }
+        if lists.len() == before {
+            return Err(bad(
+                file,
+                "it holds no list of revoked certificates".to_owned(),
+            ));
+        }
+    }
+    let files = revoked.first().map_or(roots, PathBuf::as_path);
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(store), provider())
+        .with_crls(lists)
+        .build()
+        .map_err(|error| bad(files, error.to_string()))?;
+    Ok(verifier)
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, TlsError> {
@@ -101,6 +130,7 @@ fn build(
     let builder = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(TlsError::Setup)?;
+    let verified = clients.is_some();
     let builder = match clients {
         None => builder.with_no_client_auth(),
         Some(verifier) => builder.with_client_cert_verifier(verifier),
@@ -109,7 +139,12 @@ fn build(
         .with_single_cert(chain, private)
         .map_err(|error| blame(error, certificate, key))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    config.ticketer = aws_lc_rs::Ticketer::new().map_err(TlsError::Setup)?;
+    if verified {
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+    } else {
+        config.ticketer = aws_lc_rs::Ticketer::new().map_err(TlsError::Setup)?;
+    }
     Ok(Arc::new(config))
 }
 

@@ -173,31 +173,7 @@ impl Admin {
             "Clients beyond their budget",
             alone(self.sum(|c| &c.flooded)),
         )?;
-        let verdicts = self.evidence.verdicts().into_iter();
-        let verdicts = verdicts.map(|((route, rule, verdict), n)| {
-            let labels = vec![
-                ("route", route),
-                ("rule", rule),
-                ("verdict", verdict.to_owned()),
-            ];
-            (labels, n)
-        });
-        out.counters(
-            "guard_verdicts",
-            "Handshakes, messages and connections that a rule spoke of",
-            verdicts.collect(),
-        )?;
-        let counts = self.evidence.counts();
-        out.counters(
-            "guard_audit_events",
-            "Events written to the audit file",
-            alone(get(&counts.written)),
-        )?;
-        out.counters(
-            "guard_audit_lost",
-            "Events that could not be written",
-            alone(get(&counts.lost)),
-        )?;
+        self.evidence.write(out)?;
         out.gauges(
             "up",
             "1 while it serves, 0 while it drains",

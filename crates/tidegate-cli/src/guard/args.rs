@@ -72,6 +72,12 @@ pub(crate) struct GuardArgs {
     #[arg(requires = "tls_cert")]
     pub(super) tls_client_ca: Option<PathBuf>,
 
+    /// Of those certificates, the ones that this list says are revoked come in no more (PEM; repeatable, one list for each
+    /// root at least)
+    #[arg(long, value_name = "FILE", env = "TIDEGATE_GUARD_TLS_CLIENT_CRL")]
+    #[arg(requires = "tls_client_ca", value_delimiter = ',')]
+    pub(super) tls_client_crl: Vec<PathBuf>,
+
     /// Trust these root certificates of a wss:// upstream instead of the system's (PEM)
     #[arg(long, value_name = "FILE", env = "TIDEGATE_GUARD_UPSTREAM_CA")]
     pub(super) upstream_ca: Option<PathBuf>,
@@ -110,6 +116,6 @@ Examples:
 Without a policy: RFC 6455 to the letter on both sides, messages up to 64 KiB, budgets for control frames and
 fragments, pages of the same origin only; requests that ask for no WebSocket pass to the same server.
 
-Signals: SIGHUP reads the policy again and keeps the old one if it is wrong. SIGTERM and SIGINT let clients
+Signals: SIGHUP reads the policy and the files of TLS again and keeps the old ones if one is wrong. SIGTERM and SIGINT let clients
 leave for --drain seconds, then exit 0; a second one ends at once (143 and 130).
 Exit codes: 0 done, 1 failed, 2 usage, 5 port taken.";

@@ -1,8 +1,10 @@
 //! What the guard has done, for those who ask later: the audit file, written by a thread of its own, and counts of
 //! verdicts. Workers never wait for it: what does not fit is counted, and the count stands in the file.
 
+use crate::control::admin::metrics::Out;
 use crate::error::Failure;
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
@@ -17,10 +19,10 @@ use tidegate_proto::Time;
 use tracing::{error, info};
 
 /// Route, rule and verdict: names that the policy and we ourselves have given, so they are few.
-pub(super) type Name = (String, String, &'static str);
+pub(crate) type Name = (String, String, &'static str);
 
 /// Takes events from all workers.
-pub(super) struct Evidence {
+pub(crate) struct Evidence {
     mail: Mutex<Option<SyncSender<Event>>>,
     verdicts: Mutex<BTreeMap<Name, u64>>,
     /// The last of them, the oldest first.
@@ -30,9 +32,9 @@ pub(super) struct Evidence {
 
 /// What became of events.
 #[derive(Default)]
-pub(super) struct Counts {
-    pub(super) written: AtomicU64,
-    pub(super) lost: AtomicU64,
+struct Counts {
+    written: AtomicU64,
+    lost: AtomicU64,
     /// Lost since the file was last told.
     untold: AtomicU64,
 }
@@ -118,8 +120,33 @@ impl Evidence {
         recent.iter().cloned().collect()
     }
 
-    pub(super) fn counts(&self) -> &Counts {
-        &self.counts
+    /// The same for metrics: labels are names of the policy and of rules, never a peer's words.
+    pub(crate) fn write(&self, out: &mut Out<'_, '_>) -> fmt::Result {
+        let alone = |n: &AtomicU64| vec![(Vec::new(), n.load(Ordering::Relaxed))];
+        let verdicts = self.verdicts().into_iter();
+        let verdicts = verdicts.map(|((route, rule, verdict), n)| {
+            let labels = vec![
+                ("route", route),
+                ("rule", rule),
+                ("verdict", verdict.to_owned()),
+            ];
+            (labels, n)
+        });
+        out.counters(
+            "guard_verdicts",
+            "Handshakes, messages and connections that a rule spoke of",
+            verdicts.collect(),
+        )?;
+        out.counters(
+            "guard_audit_events",
+            "Events written to the audit file",
+            alone(&self.counts.written),
+        )?;
+        out.counters(
+            "guard_audit_lost",
+            "Events that could not be written",
+            alone(&self.counts.lost),
+        )
     }
 
     /// The last event: what comes after it is not written.

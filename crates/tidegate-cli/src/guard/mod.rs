@@ -4,9 +4,10 @@
 mod admin;
 mod args;
 mod audit;
-mod evidence;
+pub(crate) mod evidence;
 mod gate;
 mod keys;
+mod listener;
 mod orders;
 mod plane;
 mod proxy;
@@ -150,6 +151,7 @@ impl Guarding {
             mailer: running.mailer(),
             arrivals,
             adopter: running.adopter(),
+            tls: settings.tls.clone(),
             upstream_tls: settings.upstream_tls.clone(),
             admin: bound.map(|bound| (bound, admin)),
             state: Arc::clone(&state),
@@ -219,7 +221,7 @@ fn start_workers(
         .endpoint(endpoint)
         .plain_http(move |plain| door.admit(plain));
     if let Some(tls) = &settings.tls {
-        server = server.tls(Arc::clone(tls));
+        server = server.tls(Arc::clone(&tls.config));
     }
     if let Some(tls) = &settings.upstream_tls {
         server = server.upstream_tls(Arc::clone(tls));

@@ -4,6 +4,7 @@
 use super::admin::Admin;
 use super::args::GuardArgs;
 use super::keys::{self, Keys};
+use super::listener::Listener;
 use super::proxy::Proxy;
 use super::settings::{Target, policy};
 use crate::control::admin::{self, Bound, ServerState};
@@ -48,6 +49,7 @@ pub(super) struct Parts {
     pub(super) mailer: Mailer<RelayMail>,
     pub(super) arrivals: Arrivals,
     pub(super) adopter: Adopter,
+    pub(super) tls: Option<Listener>,
     pub(super) upstream_tls: Option<Arc<ClientConfig>>,
     pub(super) admin: Option<(Bound, Arc<Admin>)>,
     pub(super) state: Arc<ServerState>,
@@ -124,6 +126,7 @@ async fn run(
         mailer: parts.mailer,
         state: parts.state,
         keys: parts.keys,
+        tls: parts.tls,
         witness: parts.witness,
         one_at_a_time: tokio::sync::Mutex::new(()),
     });
@@ -173,6 +176,7 @@ pub(super) struct Changes {
     mailer: Mailer<RelayMail>,
     state: Arc<ServerState>,
     keys: Arc<Keys>,
+    tls: Option<Listener>,
     witness: Witness,
     one_at_a_time: tokio::sync::Mutex<()>,
 }
@@ -190,13 +194,13 @@ impl Changes {
         }
     }
 
-    /// Reads the policy and the keys it names again; a wrong one changes nothing.
+    /// Reads the policy, the keys it names and the files of TLS again; if one is wrong, nothing changes.
     pub(super) async fn reload(&self) -> Result<(), Failure> {
         let _alone = self.one_at_a_time.lock().await;
         let file = self.args.policy.as_deref();
         let read = policy(file).and_then(|policy| {
             let ring = keys::read(&policy, file)?;
-            Ok((policy, ring))
+            Ok((policy, ring, Listener::read(&self.args)?))
         });
         self.state.reloaded(read.is_ok());
         (self.witness)(Event {
@@ -207,7 +211,10 @@ impl Changes {
             },
         });
         match read {
-            Ok((policy, ring)) => {
+            Ok((policy, ring, listener)) => {
+                if let (Some(now), Some(new)) = (&self.tls, &listener) {
+                    now.set(new);
+                }
                 let upstream = self.in_force.get().upstream.clone();
                 self.keys.set(ring);
                 self.tell(RelaySettings::new(policy, upstream)).await;

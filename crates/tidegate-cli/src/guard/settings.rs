@@ -2,18 +2,18 @@
 //! socket and looks no name up.
 
 use super::args::GuardArgs;
+use super::listener::Listener;
 use crate::cli::{AdminAddr, LogFormat};
 use crate::config::Secret;
 use crate::error::Failure;
 use crate::logs;
 use crate::settings::AdminListen;
-use rustls::{ClientConfig, ServerConfig};
+use rustls::ClientConfig;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tidegate::Tls;
-use tidegate::tls::{server_config, server_config_for_clients};
 use tidegate_guard::{Policy, Upstream};
 
 /// Checked settings of `tidegate guard`.
@@ -26,7 +26,7 @@ pub(super) struct Settings {
     pub(super) audit: Option<PathBuf>,
     pub(super) admin_token: Option<Secret>,
     pub(super) target: Target,
-    pub(super) tls: Option<Arc<ServerConfig>>,
+    pub(super) tls: Option<Listener>,
     /// For an upstream behind TLS.
     pub(super) upstream_tls: Option<Arc<ClientConfig>>,
     pub(super) drain: Duration,
@@ -77,7 +77,7 @@ impl Settings {
                 .filter(|token| !token.trim().is_empty())
                 .map(Secret::new),
             policy,
-            tls: tls(args)?,
+            tls: Listener::read(args)?,
             upstream_tls: upstream_tls(args, target.secure)?,
             target,
             drain: Duration::from_secs(args.drain.map_or(30, u64::from)),
@@ -181,19 +181,6 @@ fn admin(args: &GuardArgs, listen: SocketAddr) -> Option<AdminListen> {
             })
         }
     }
-}
-
-fn tls(args: &GuardArgs) -> Result<Option<Arc<ServerConfig>>, Failure> {
-    let (Some(cert), Some(key)) = (&args.tls_cert, &args.tls_key) else {
-        return Ok(None);
-    };
-    let config = match &args.tls_client_ca {
-        None => server_config(cert, key),
-        Some(roots) => server_config_for_clients(cert, key, roots),
-    };
-    config
-        .map(Some)
-        .map_err(|error| Failure::failed(error.to_string()))
 }
 
 fn upstream_tls(args: &GuardArgs, secure: bool) -> Result<Option<Arc<ClientConfig>>, Failure> {

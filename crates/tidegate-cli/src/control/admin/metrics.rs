@@ -3,6 +3,7 @@
 
 use super::monitor::Snapshot;
 use crate::counts::{Count, Counts, WorkerCounts};
+use crate::guard::evidence::Evidence;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
@@ -14,9 +15,16 @@ use std::fmt;
 use std::sync::Arc;
 
 /// The text of a scrape, in OpenMetrics.
-pub(super) fn write(snapshot: Arc<Snapshot>, counts: Arc<Counts>) -> String {
+pub(super) fn write(
+    snapshot: Arc<Snapshot>,
+    counts: Arc<Counts>,
+    guard: Option<Arc<Evidence>>,
+) -> String {
     let all = Scrape { snapshot, counts };
-    scrape(move |out| all.write(out))
+    scrape(move |out| {
+        all.write(out)?;
+        guard.as_ref().map_or(Ok(()), |guard| guard.write(out))
+    })
 }
 
 /// The text that `write` writes, in OpenMetrics.

@@ -15,6 +15,7 @@ use super::answer::{self, Answer, Answers};
 use super::api::{self, Api, ask};
 use super::reload::Reloader;
 use crate::assets;
+use crate::guard::evidence::Evidence;
 use http_body_util::Full;
 use hyper::body::{Body, Bytes, Incoming};
 use hyper::{Method, Request, StatusCode, header};
@@ -32,6 +33,8 @@ pub(crate) struct Admin {
     pub(crate) api: Arc<Api>,
     /// The hub.
     pub(crate) hub: Hub,
+    /// What the guard before it has done, when there is one.
+    pub(crate) guard: Option<Arc<Evidence>>,
     /// Reads the configuration again.
     pub(crate) reloader: Arc<Reloader>,
 }
@@ -82,7 +85,7 @@ impl Admin {
 
     async fn metrics(&self) -> Answer {
         let snapshot = self.monitor.fresh().await;
-        let text = metrics::write(snapshot, self.monitor.counts());
+        let text = metrics::write(snapshot, self.monitor.counts(), self.guard.clone());
         no_store(answer::new(
             StatusCode::OK,
             text.into(),
