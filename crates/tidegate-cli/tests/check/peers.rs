@@ -1,6 +1,8 @@
-//! Servers that were not written to be found out: `tidegate serve`, whose endpoints must show nothing, and
+//! Servers that were not written to be found out: `tidegate serve`, whose endpoints must show nothing, whatever the guard
+//! stands before, and
 //! tokio-tungstenite as its documentation uses it, whose laxities are known.
 
+use crate::bad::{self, FAULTS};
 use crate::support::{command, found, report};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
@@ -10,7 +12,7 @@ use std::process::{Child, Stdio};
 use std::sync::mpsc;
 use std::thread;
 
-/// `tidegate serve`, stopped when its test ends.
+/// `tidegate serve` or `tidegate guard`, stopped when its test ends.
 struct Serve {
     child: Child,
     url: String,
@@ -18,16 +20,13 @@ struct Serve {
 
 impl Serve {
     fn start(flags: &[&str]) -> Serve {
+        Serve::of("serve", "Tidegate is live: ", flags)
+    }
+
+    fn of(job: &str, says: &str, flags: &[&str]) -> Serve {
         let mut child = command()
-            .args([
-                "serve",
-                "--listen",
-                "127.0.0.1:0",
-                "--admin",
-                "off",
-                "--log",
-                "error",
-            ])
+            .args([job, "--listen", "127.0.0.1:0"])
+            .args(["--admin", "off", "--log", "error"])
             .args(flags)
             .stdout(Stdio::piped())
             .stdin(Stdio::null())
@@ -38,7 +37,7 @@ impl Serve {
         BufReader::new(stdout).read_line(&mut line).expect("a line");
         let url = line
             .trim_end()
-            .strip_prefix("Tidegate is live: ")
+            .strip_prefix(says)
             .expect("a URL")
             .trim_end_matches('/')
             .to_owned();
@@ -88,6 +87,58 @@ fn serve_over_tls_shows_nothing() {
         &["-k", "--level", "handshake", "--wait", "30"],
     ));
 }
+
+/// A server that lets in whatever comes, as far as that is the server's to judge: alone it is found out, behind the guard
+/// nothing of it shows.
+#[test]
+fn behind_the_guard_a_lax_server_shows_nothing() {
+    let lax: Vec<&str> = FAULTS.iter().map(|(fault, _)| *fault).collect();
+    let lax: Vec<&str> = lax
+        .into_iter()
+        .filter(|fault| LAX.contains(fault))
+        .collect();
+    assert_eq!(lax.len(), LAX.len());
+    let bad = format!("ws://{}", bad::serve(&lax));
+    let alone = found(&report(&format!("{bad}/"), &["--wait", "2"]));
+    assert!(alone.len() >= 20, "{alone:?}");
+    let guard = Serve::of("guard", "Tidegate is on guard: ", &["--upstream", &bad]);
+    is_clean(&report(&format!("{}/", guard.url), &["--wait", "30"]));
+}
+
+/// What a server does with what others send.
+const LAX: [&str; 31] = [
+    "foreign origin",
+    "null origin",
+    "near origin",
+    "malformed origin",
+    "two origins",
+    "any upgrade",
+    "no connection",
+    "missing key",
+    "short key",
+    "any version",
+    "any method",
+    "old http",
+    "body",
+    "any extension",
+    "any window bits",
+    "extension syntax",
+    "two hosts",
+    "subprotocol syntax",
+    "unmasked",
+    "reserved bits",
+    "long control",
+    "fragmented control",
+    "top bit",
+    "long lengths",
+    "any text",
+    "any reason",
+    "any close code",
+    "any close body",
+    "orphans",
+    "interleaved",
+    "fragments",
+];
 
 #[test]
 fn what_tungstenite_leaves_to_its_user_is_found() {
