@@ -389,7 +389,7 @@ mod tests {
         };
         snapshot.turns.add(0.000_2);
         snapshot.turns.add(0.03);
-        write(Arc::new(snapshot), Arc::new(counts))
+        write(Arc::new(snapshot), Arc::new(counts), None)
     }
 
     #[test]
