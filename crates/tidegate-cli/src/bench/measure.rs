@@ -196,8 +196,9 @@ mod tests {
             latencies.record(nanos);
         }
         let told = latencies.histogram();
-        let counts = [1, 5, 7, 60 * SECOND].map(|nanos| told.count_at(nanos));
-        assert_eq!((told.len(), counts), (7, [1, 3, 1, 2]));
+        let counts = [1, 5, 7].map(|nanos| told.count_at(nanos));
+        assert_eq!((told.len(), counts), (7, [1, 3, 1]));
+        assert!(told.max() >= 60 * SECOND);
         latencies.record(5);
         latencies.reset();
         assert_eq!(latencies.histogram().len(), 0);

@@ -259,6 +259,10 @@ fn in_words(source: &io::Error) -> Option<&'static str> {
         Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
             Some("the server's certificate was issued by nobody who is trusted here")
         }
+        // Two authorities of one name, such as a development root that was made anew.
+        Error::InvalidCertificate(CertificateError::BadSignature) => Some(
+            "the server's certificate was not signed by the authority of that name that is trusted here",
+        ),
         // rustls does not show the type of this one.
         Error::InvalidCertificate(CertificateError::Other(other))
             if other.0.to_string() == "CaUsedAsEndEntity" =>
