@@ -70,24 +70,27 @@ pub(crate) fn tables(run: &Value) -> String {
             whole(&tls["used"]),
         );
     }
-    let _ = write!(
-        text,
-        "\n**Echo of one message**, CPU time of the server; {} rounds of {} s\n\n\
-         | library | one at a time, ns | ours / it | 100 connections, ns | ours / it | 64 deep, ns | ours / it |\n\
-         |---|--:|--:|--:|--:|--:|--:|\n",
-        run["echo"]["rounds"], run["echo"]["seconds"],
-    );
-    let echo = &run["echo"]["echo"];
-    for first in list(&echo[LOADS[0]]) {
-        let name = first["server"].as_str().unwrap_or_default();
-        let _ = write!(text, "| {name} |");
-        for load in LOADS {
-            let row = find(&echo[load], name);
-            let ratio = row["ours_over_it"].as_f64();
-            let ratio = ratio.map_or("-".to_owned(), |ratio| format!("{ratio:.2}"));
-            let _ = write!(text, " {} | {ratio} |", whole(&row["ns"]));
+    for turn in list(&run["echo"]["turns"]) {
+        let _ = write!(
+            text,
+            "\n**Echo, {}, {} B**, CPU time of the server ({} rounds of {} s)\n\n\
+             | library | ns each | ours / it | 95 % below |\n|---|--:|--:|--:|\n",
+            turn["turn"].as_str().unwrap_or_default(),
+            turn["len"],
+            turn["rounds"],
+            run["echo"]["seconds"],
+        );
+        for server in list(&turn["servers"]) {
+            let ratio = |name: &str| server[name].as_f64().unwrap_or(f64::NAN);
+            let _ = writeln!(
+                text,
+                "| {} | {} | {:.2} | {:.2} |",
+                server["server"].as_str().unwrap_or_default(),
+                whole(&server["ns"]),
+                ratio("ours_over_it"),
+                ratio("upper_95"),
+            );
         }
-        text.push('\n');
     }
     text
 }
@@ -109,29 +112,28 @@ fn whole(value: &Value) -> String {
         .map_or("-".to_owned(), |value| format!("{value:.0}"))
 }
 
-/// The loads, as the run names them.
-const LOADS: [&str; 3] = ["one at a time", "100 connections", "64 deep"];
-
 #[cfg(test)]
 mod tests {
     use super::tables;
     use serde_json::json;
 
     #[test]
-    fn a_kept_run_becomes_two_tables() {
+    fn a_kept_run_becomes_tables() {
         let rss =
             |server, untouched| json!({ "server": server, "untouched": untouched, "used": 7 });
-        let ns = |server, ns| json!({ "server": server, "ns": ns, "ours_over_it": 0.5 });
+        let servers = json!([{ "server": "tidegate", "ns": 2611.4, "ours_over_it": 0.98, "upper_95": 0.991 }]);
+        let turn = json!({ "turn": "64 deep", "len": 125, "rounds": 11, "servers": servers });
         let run = json!({
             "idle": { "rss_per_connection": [rss("tidegate", 1740), rss("yawc", 11262)] },
             "idle_tls": { "rss_per_connection": [rss("tidegate", 11984)] },
-            "echo": { "rounds": 5, "seconds": 0.4, "echo": { "one at a time": [ns("tidegate", 8737.4)] } },
+            "echo": { "seconds": 0.5, "turns": [turn] },
         });
         let text = tables(&run);
         for row in [
             "| tidegate | 1740 | 7 | 11984 | 7 |",
             "| yawc | 11262 | 7 | - | - |",
-            "| tidegate | 8737 | 0.50 | - | - | - | - |",
+            "**Echo, 64 deep, 125 B**, CPU time of the server (11 rounds of 0.5 s)",
+            "| tidegate | 2611 | 0.98 | 0.99 |",
         ] {
             assert!(text.contains(row), "{row} in\n{text}");
         }
