@@ -1,6 +1,7 @@
 //! Running other programs: what they print is shown as it comes and kept. Never goes through a shell.
 
 use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, TcpListener};
 use std::process::{Command, Stdio};
 
 /// What went wrong, in a sentence for the person at the terminal.
@@ -66,6 +67,12 @@ pub(crate) fn apart(command: &mut Command) -> Result<Apart> {
 pub(crate) fn tail(text: &str, lines: usize) -> String {
     let all: Vec<&str> = text.lines().collect();
     all[all.len().saturating_sub(lines)..].join("\n")
+}
+
+/// A port of 127.0.0.1 that nothing listens on, for programs that can't choose one and say which.
+pub(crate) fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    Ok(listener.local_addr()?.port())
 }
 
 /// Asks a process to end, as a terminal or a service manager would.

@@ -1,10 +1,11 @@
 //! The demo's market: simulated prices that look alive. No price here has anything to do with a real one.
 
+use crate::splitmix::SplitMix64;
 use std::fmt::Write as _;
 
 /// A market that walks at random from a seed; the same seed gives the same walk.
 pub(crate) struct Market {
-    random: u64,
+    random: SplitMix64,
     tickers: Vec<Ticker>,
     next: usize,
 }
@@ -46,7 +47,7 @@ impl Market {
             })
             .collect();
         Market {
-            random: seed,
+            random: SplitMix64(seed),
             tickers,
             next: 0,
         }
@@ -71,13 +72,9 @@ impl Market {
         (0..12).map(|_| self.uniform()).sum::<f64>() - 6.0
     }
 
-    /// From 0 to below 1. The generator is SplitMix64: small, and good enough for a picture.
+    /// From 0 to below 1; good enough for a picture.
     fn uniform(&mut self) -> f64 {
-        self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+        (self.random.next() >> 11) as f64 / (1u64 << 53) as f64
     }
 }
 

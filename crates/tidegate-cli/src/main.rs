@@ -25,6 +25,7 @@ mod serve;
 mod service;
 mod settings;
 mod signals;
+mod splitmix;
 mod tls;
 mod wire;
 

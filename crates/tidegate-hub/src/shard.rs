@@ -277,14 +277,10 @@ impl Shard {
 
     /// Ends a session: its channels are left.
     fn retire(&mut self, peer: PeerId, out: Out<'_, '_>) {
-        let Some(session) = self.sessions.remove(peer) else {
+        let Some(mut session) = self.sessions.remove(peer) else {
             return;
         };
-        let connecting = session
-            .extra
-            .as_ref()
-            .is_some_and(|e| e.connecting.is_some());
-        self.unanswered -= usize::from(connecting);
+        self.unanswered -= usize::from(session.connecting().is_some());
         let Some(info) = session.info else { return };
         self.forget_user(info.user(), peer.slot());
         let mut by_home: Vec<Vec<_>> = vec![Vec::new(); self.workers];

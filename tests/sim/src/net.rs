@@ -8,6 +8,8 @@ use std::io::IoSlice;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tidegate_hub::{Hub, HubConfig, RawJson, Shard, ShardMail, ShardSize};
+use tidegate_proto::frame::{FrameHeader, MAX_HEADER, OpCode};
+use tidegate_proto::mask::{MaskKey, apply_mask};
 use tidegate_proto::{
     Endpoint, EndpointConfig, MailboxFull, PeerId, PeerInfo, Post, Random, Time, Transport,
     WorkerId,
@@ -258,21 +260,16 @@ impl Net {
 
     /// Sends one masked frame, whose first octet is given.
     pub fn frame(&mut self, id: ClientId, first: u8, payload: &[u8]) {
-        let mut octets = vec![first];
-        match payload.len() {
-            n if n < 126 => octets.push(0x80 | n as u8),
-            n if n < 65_536 => {
-                octets.push(0x80 | 126);
-                octets.extend((n as u16).to_be_bytes());
-            }
-            n => {
-                octets.push(0x80 | 127);
-                octets.extend((n as u64).to_be_bytes());
-            }
-        }
-        let mask = [1, 2, 3, 4];
-        octets.extend(mask);
-        octets.extend(payload.iter().zip(mask.iter().cycle()).map(|(b, m)| b ^ m));
+        let mask = MaskKey::new([1, 2, 3, 4]);
+        let header = FrameHeader {
+            mask: Some(mask),
+            ..FrameHeader::new(OpCode::Binary, payload.len() as u64)
+        };
+        let mut head = [0; MAX_HEADER];
+        let len = header.encode(&mut head);
+        head[0] = first;
+        let mut octets = [&head[..len], payload].concat();
+        apply_mask(mask, &mut octets[len..]);
         self.octets(id, octets);
     }
 

@@ -3,14 +3,14 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::server::port_in;
 use crate::setup;
-use crate::sh::{self, Result};
+use crate::sh::{self, Result, free_port};
 use crate::tree;
 
 /// A server that can be measured.
@@ -242,12 +242,6 @@ fn nats_config(websocket: u16, plain: u16) -> String {
 /// What the server that was started last has remarked.
 fn remarks() -> PathBuf {
     tree::target().join("bench-remarks.txt")
-}
-
-pub(super) fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
-        .local_addr()?
-        .port())
 }
 
 /// A server that listens.

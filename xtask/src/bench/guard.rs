@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
 
-use super::contenders::{CONFIG, Running, free_port, on_core, tidegate};
+use super::contenders::{CONFIG, Running, on_core, tidegate};
 use super::stats::{Ratio, median};
 use super::{children, runs, words};
-use crate::sh::Result;
+use crate::sh::{Result, free_port};
 use crate::{setup, tree};
 
 /// Who stands in the middle.

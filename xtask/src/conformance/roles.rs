@@ -1,7 +1,7 @@
 //! One run of the suite in one role: starts the engine's processes, our peer and what lies between, and collects
 //! the reports. It judges nothing.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use super::children::Child;
 use super::engine::{AGENT, Engine};
 use super::verdict::Verdict;
 use crate::server::{self, Server};
-use crate::sh::{self, Result};
+use crate::sh::{self, Result, free_port};
 use crate::tree;
 
 /// Which end of the connection is ours.
@@ -389,11 +389,6 @@ impl Peer {
 fn wants_alone(case: &str) -> bool {
     const ASKING: [&str; 4] = ["13.2.", "13.5.", "13.6.", "13.7."];
     ASKING.iter().any(|group| case.starts_with(group))
-}
-
-/// A port of 127.0.0.1 that nothing listens on; the engines can't choose one and say which.
-fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
 /// Room for what the suite sends, and no budget that it would meet: 9.3 and 9.4 echo 4 MiB of one octet.

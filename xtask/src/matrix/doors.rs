@@ -2,13 +2,13 @@
 //! for WebSockets and one path that it must refuse. Each ends with its owner.
 
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::setup;
-use crate::sh::{self, Result};
+use crate::sh::{self, Result, free_port};
 
 pub(super) struct Door {
     name: String,
@@ -101,10 +101,6 @@ impl Drop for Door {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
 const NGINX: &str = r#"

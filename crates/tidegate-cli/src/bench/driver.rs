@@ -7,6 +7,7 @@ use super::link::Link;
 use super::plan::Plan;
 use super::target::not_connected;
 use crate::error::{Exit, Failure};
+use crate::splitmix::SplitMix64;
 use mio::{Events, Interest, Poll, Token};
 use std::io::{self, IoSlice};
 use std::sync::Arc;
@@ -95,18 +96,14 @@ impl Out<'_> {
     }
 }
 
-/// Masking keys of a load (splitmix64): a server that is measured sends them no script whose octets an intermediary
+/// Masking keys of a load: a server that is measured sends them no script whose octets an intermediary
 /// could be made to see (RFC 6455 §10.3), and the operating system's would be a sixteenth of a small message's cost.
-struct Keys(u64);
+struct Keys(SplitMix64);
 
 impl Random for Keys {
     fn fill(&mut self, bytes: &mut [u8]) {
         for chunk in bytes.chunks_mut(8) {
-            self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-            let mut z = self.0;
-            z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-            z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-            chunk.copy_from_slice(&(z ^ (z >> 31)).to_ne_bytes()[..chunk.len()]);
+            chunk.copy_from_slice(&self.0.next().to_ne_bytes()[..chunk.len()]);
         }
     }
 }
@@ -194,7 +191,7 @@ impl<'p> Driver<'p> {
             poll,
             events: Events::with_capacity(EVENTS),
             clock,
-            resources: Resources::new(Box::new(Keys(OsRandom::new().next_u64()))),
+            resources: Resources::new(Box::new(Keys(SplitMix64(OsRandom::new().next_u64())))),
             peers: Vec::new(),
             buffer: vec![0; BUFFER],
             tally: Tally::default(),

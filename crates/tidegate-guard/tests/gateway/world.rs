@@ -11,6 +11,8 @@ use tidegate_guard::audit::{Event, What};
 use tidegate_guard::behaviour::Behaviours;
 use tidegate_guard::door::Shared;
 use tidegate_guard::{Policy, Relay, RelayCounts, RelayMail, RelaySettings, Upstream};
+use tidegate_proto::frame::{FrameHeader, MAX_HEADER, OpCode};
+use tidegate_proto::mask::{MaskKey, apply_mask};
 use tidegate_proto::{
     Accept, Closed, Config, Endpoint, EndpointConfig, Handler, Incoming, Limits, MailboxFull,
     Opening, Outboxes, PeerId, PeerInfo, Post, Random, Request, Time, Transport, WorkerId,
@@ -402,9 +404,7 @@ impl World {
         }
         let mut moved = false;
         loop {
-            let mut slices = [IoSlice::new(&[]); 16];
-            let filled = self.relay.poll_transmit(peer, &mut slices);
-            let octets: Vec<u8> = slices[..filled].iter().flat_map(|s| s.to_vec()).collect();
+            let octets = owed(&self.relay, peer);
             if octets.is_empty() {
                 break;
             }
@@ -448,9 +448,7 @@ impl World {
         let mut moved = false;
         while let Some(theirs) = self.behind.poll_dirty() {
             loop {
-                let mut slices = [IoSlice::new(&[]); 16];
-                let filled = self.behind.poll_transmit(theirs, &mut slices);
-                let octets: Vec<u8> = slices[..filled].iter().flat_map(|s| s.to_vec()).collect();
+                let octets = owed(&self.behind, theirs);
                 if octets.is_empty() {
                     break;
                 }
@@ -495,6 +493,13 @@ impl World {
     }
 }
 
+/// What an endpoint would write to a peer now.
+fn owed<H: Handler>(endpoint: &Endpoint<H>, peer: PeerId) -> Vec<u8> {
+    let mut slices = [IoSlice::new(&[]); 16];
+    let filled = endpoint.poll_transmit(peer, &mut slices);
+    slices[..filled].iter().flat_map(|s| s.to_vec()).collect()
+}
+
 fn next_frame(got: &mut Vec<u8>) -> Option<(u8, Vec<u8>)> {
     let (len, start) = match *got.get(1)? {
         126 => (
@@ -515,25 +520,15 @@ fn next_frame(got: &mut Vec<u8>) -> Option<(u8, Vec<u8>)> {
 
 /// A frame as a client sends it.
 pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mut octets = vec![first];
-    match payload.len() {
-        n if n < 126 => octets.push(0x80 | n as u8),
-        n if n < 65_536 => {
-            octets.push(0x80 | 126);
-            octets.extend((n as u16).to_be_bytes());
-        }
-        n => {
-            octets.push(0x80 | 127);
-            octets.extend((n as u64).to_be_bytes());
-        }
-    }
-    let mask = [1, 2, 3, 4];
-    octets.extend(mask);
-    octets.extend(
-        payload
-            .iter()
-            .zip(mask.iter().cycle())
-            .map(|(octet, mask)| octet ^ mask),
-    );
+    let mask = MaskKey::new([1, 2, 3, 4]);
+    let header = FrameHeader {
+        mask: Some(mask),
+        ..FrameHeader::new(OpCode::Binary, payload.len() as u64)
+    };
+    let mut head = [0; MAX_HEADER];
+    let len = header.encode(&mut head);
+    head[0] = first;
+    let mut octets = [&head[..len], payload].concat();
+    apply_mask(mask, &mut octets[len..]);
     octets
 }

@@ -94,15 +94,12 @@ impl Harness {
             let (fit, rest) = bytes.split_at(room.len());
             room.copy_from_slice(fit);
             bytes = rest;
-            match self.connection.filled(now, fit.len(), &mut self.resources) {
-                None => {}
-                Some(Event::Message(message)) => {
-                    let row = (message.is_text(), message.as_bytes().to_vec());
-                    self.messages.push(row);
-                    self.resources.recycle_message(message);
-                }
-                Some(Event::Closed(closed)) => self.closed.push(closed),
-                Some(Event::Part(_)) => unreachable!("what comes in parts is not assembled"),
+            if let Some(event) = self.connection.filled(now, fit.len(), &mut self.resources) {
+                assert!(
+                    !matches!(event, Event::Part(_)),
+                    "what comes in parts is not assembled"
+                );
+                self.see(event);
             }
         }
         bytes
@@ -115,29 +112,33 @@ impl Harness {
             .connection
             .receive(now, &mut input, &mut self.resources)
         {
-            match event {
-                Event::Message(message) => {
-                    let row = (message.is_text(), message.as_bytes().to_vec());
-                    self.messages.push(row);
-                }
-                Event::Part(piece) => {
-                    let part = piece.part();
-                    assert_eq!(part.first, self.unfinished.is_none());
-                    let is_text = part.kind == MessageKind::Text;
-                    let message = self.unfinished.get_or_insert((is_text, Vec::new()));
-                    assert_eq!(message.0, is_text);
-                    message.1.extend_from_slice(part.bytes);
-                    self.longest_part = self.longest_part.max(part.bytes.len());
-                    self.parts += 1;
-                    if part.last {
-                        self.messages.extend(self.unfinished.take());
-                    }
-                    self.resources.recycle_piece(piece);
-                }
-                Event::Closed(closed) => self.closed.push(closed),
-            }
+            self.see(event);
         }
         assert!(input.is_empty(), "everything is taken");
+    }
+
+    fn see(&mut self, event: Event<'_>) {
+        match &event {
+            Event::Message(message) => {
+                let row = (message.is_text(), message.as_bytes().to_vec());
+                self.messages.push(row);
+            }
+            Event::Part(piece) => {
+                let part = piece.part();
+                assert_eq!(part.first, self.unfinished.is_none());
+                let is_text = part.kind == MessageKind::Text;
+                let message = self.unfinished.get_or_insert((is_text, Vec::new()));
+                assert_eq!(message.0, is_text);
+                message.1.extend_from_slice(part.bytes);
+                self.longest_part = self.longest_part.max(part.bytes.len());
+                self.parts += 1;
+                if part.last {
+                    self.messages.extend(self.unfinished.take());
+                }
+            }
+            Event::Closed(closed) => self.closed.push(closed.clone()),
+        }
+        self.resources.recycle_event(event);
     }
 
     fn flush(&mut self, now: Time) {

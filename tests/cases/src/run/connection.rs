@@ -92,7 +92,7 @@ impl Peer {
     pub fn feed(&mut self, mut piece: Vec<u8>) {
         self.fed += piece.len();
         self.pieces += 1;
-        let (mut messages, mut closed): (Vec<_>, Vec<Closed>) = (Vec::new(), Vec::new());
+        let mut seen = Fresh::default();
         let mut input = &mut piece[..];
         while self.pieces % 2 == 0 {
             let Some(room) = self.connection.room(1, input.len()) else {
@@ -101,41 +101,23 @@ impl Peer {
             let (fit, rest) = std::mem::take(&mut input).split_at_mut(room.len());
             room.copy_from_slice(fit);
             input = rest;
-            match self
+            let event = self
                 .connection
-                .filled(self.now, fit.len(), &mut self.resources)
-            {
-                None => {}
-                Some(Event::Message(message)) => {
-                    messages.push((message.is_text(), message.as_bytes().to_vec()));
-                    self.resources.recycle_message(message);
-                }
-                Some(Event::Closed(end)) => closed.push(end),
-                Some(Event::Part(_)) => unreachable!("nobody asked for parts"),
-            }
+                .filled(self.now, fit.len(), &mut self.resources);
+            event.into_iter().for_each(|event| seen.see(event));
         }
         while let Some(event) = self
             .connection
             .receive(self.now, &mut input, &mut self.resources)
         {
-            match event {
-                Event::Message(message) => {
-                    assert!(closed.is_empty(), "a message after the end");
-                    if message.is_text() {
-                        std::str::from_utf8(message.as_bytes()).expect("text is UTF-8");
-                    }
-                    messages.push((message.is_text(), message.as_bytes().to_vec()));
-                }
-                Event::Part(_) => unreachable!("nobody asked for parts"),
-                Event::Closed(end) => closed.push(end),
-            }
+            seen.see(event);
         }
         assert!(input.is_empty(), "all octets are taken");
-        if !closed.is_empty() {
+        if !seen.closed.is_empty() {
             self.seen.ended_at = Some(self.fed);
         }
-        self.seen.messages.extend(messages);
-        self.seen.closed.extend(closed);
+        self.seen.messages.extend(seen.messages);
+        self.seen.closed.extend(seen.closed);
         self.flush();
     }
 
@@ -197,5 +179,29 @@ impl Peer {
             return Err("the transport is still there 5 s after the end".into());
         }
         Ok(self.seen)
+    }
+}
+
+/// What one piece has brought.
+#[derive(Default)]
+struct Fresh {
+    messages: Vec<(bool, Vec<u8>)>,
+    closed: Vec<Closed>,
+}
+
+impl Fresh {
+    fn see(&mut self, event: Event<'_>) {
+        match event {
+            Event::Message(message) => {
+                assert!(self.closed.is_empty(), "a message after the end");
+                if message.is_text() {
+                    std::str::from_utf8(message.as_bytes()).expect("text is UTF-8");
+                }
+                let row = (message.is_text(), message.as_bytes().to_vec());
+                self.messages.push(row);
+            }
+            Event::Part(_) => unreachable!("nobody asked for parts"),
+            Event::Closed(end) => self.closed.push(end),
+        }
     }
 }
