@@ -9,6 +9,7 @@ mod command;
 mod log4shell;
 pub(crate) mod normal;
 mod nosql;
+mod possible;
 mod prototype;
 mod sqli;
 mod template;
@@ -19,9 +20,11 @@ mod xxe;
 pub(crate) use nosql::is_operator;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
-use normal::Traits;
+use normal::{Kinds, Traits};
+use possible::Possible;
 use regex_automata::meta::Regex;
 use regex_automata::util::syntax;
+use regex_syntax::hir::Hir;
 use std::cmp::Reverse;
 use std::sync::OnceLock;
 
@@ -210,9 +213,11 @@ impl Budget {
 /// All rules, compiled; made once in a process.
 pub(crate) struct Engine {
     rules: Vec<(Family, &'static Rule)>,
-    prefilter: AhoCorasick,
-    /// By the needle's number.
-    by_needle: Vec<Set>,
+    needles: Needles,
+    /// Of the rules that can match a text of nothing but letters, digits, quotes and punctuation of no kind: what most
+    /// texts are.
+    usual: Needles,
+    possible: Possible,
     by_family: [Set; Family::ALL.len()],
     patterns: Vec<Regex>,
 }
@@ -226,31 +231,19 @@ impl Engine {
     fn new() -> Engine {
         let rules: Vec<(Family, &Rule)> = every().collect();
         assert!(rules.len() <= 256, "a set has 256 places");
-        let mut needles: Vec<&str> = Vec::new();
-        let mut by_needle: Vec<Set> = Vec::new();
         let mut by_family = [Set::default(); Family::ALL.len()];
-        for (number, (family, rule)) in rules.iter().enumerate() {
+        for (number, (family, _)) in rules.iter().enumerate() {
             by_family[*family as usize].insert(number);
-            for needle in rule.needles {
-                let place = needles.iter().position(|known| known == needle);
-                let place = place.unwrap_or_else(|| {
-                    needles.push(needle);
-                    by_needle.push(Set::default());
-                    needles.len() - 1
-                });
-                by_needle[place].insert(number);
-            }
         }
-        let prefilter = AhoCorasick::builder()
-            .kind(Some(AhoCorasickKind::DFA))
-            .match_kind(MatchKind::Standard)
-            .build(&needles)
-            .expect("the needles are few");
-        let patterns = rules.iter().map(|(_, rule)| compile(rule)).collect();
+        let parsed: Vec<Hir> = rules.iter().map(|(_, rule)| parse(rule.pattern)).collect();
+        let patterns = parsed.iter().map(compile).collect();
+        let possible = Possible::of(&parsed);
+        let all = possible.with(Kinds::ALL);
         Engine {
+            needles: Needles::of(&rules, all),
+            usual: Needles::of(&rules, possible.with(Kinds::USUAL)),
+            possible,
             rules,
-            prefilter,
-            by_needle,
             by_family,
             patterns,
         }
@@ -271,15 +264,20 @@ impl Engine {
         mut found: impl FnMut(usize),
     ) -> Result<(), Spent> {
         budget.charge(text.len() * 2)?;
-        let traits = normal::plain(text, &mut scratch.plain);
+        let (traits, kinds) = normal::plain(text, &mut scratch.plain);
+        let enabled = enabled.and(self.possible.with(kinds));
+        let needles = match Kinds::USUAL.has_all(kinds) {
+            true => &self.usual,
+            false => &self.needles,
+        };
         let mut matched = Set::default();
-        let candidates = self.candidates(&scratch.plain).and(enabled);
+        let candidates = needles.candidates(&scratch.plain).and(enabled);
         self.confirm(&scratch.plain, candidates, &mut matched, budget)?;
         for family in Family::ALL {
             if family.form(&scratch.plain, traits, &mut scratch.form) {
                 budget.charge(scratch.form.len() * 2)?;
                 let own = enabled.and(self.by_family[family as usize]);
-                let candidates = self.candidates(&scratch.form).and(own).without(matched);
+                let candidates = needles.candidates(&scratch.form).and(own).without(matched);
                 self.confirm(&scratch.form, candidates, &mut matched, budget)?;
             }
         }
@@ -287,16 +285,6 @@ impl Engine {
             self.weigh(matched, scope, &mut found);
         }
         Ok(())
-    }
-
-    /// Rules with a needle in the text.
-    fn candidates(&self, text: &[u8]) -> Set {
-        let mut candidates = Set::default();
-        for needle in self.prefilter.find_overlapping_iter(text) {
-            let rules = self.by_needle[needle.pattern()];
-            (candidates.0.iter_mut().zip(rules.0)).for_each(|(all, some)| *all |= some);
-        }
-        candidates
     }
 
     fn confirm(
@@ -333,15 +321,62 @@ impl Engine {
     }
 }
 
-fn compile(rule: &Rule) -> Regex {
+fn parse(pattern: &str) -> Hir {
     let syntax = syntax::Config::new()
         .unicode(false)
         .utf8(false)
         .dot_matches_new_line(true);
+    syntax::parse_with(pattern, &syntax).unwrap_or_else(|fault| panic!("{fault}"))
+}
+
+fn compile(pattern: &Hir) -> Regex {
     Regex::builder()
-        .syntax(syntax)
-        .build(rule.pattern)
-        .unwrap_or_else(|fault| panic!("{}: {fault}", rule.id))
+        .build_from_hir(pattern)
+        .expect("a pattern is small")
+}
+
+/// The needles of some rules, all looked for in one pass.
+struct Needles {
+    prefilter: AhoCorasick,
+    /// By the needle's number.
+    rules: Vec<Set>,
+}
+
+impl Needles {
+    fn of(rules: &[(Family, &Rule)], some: Set) -> Needles {
+        let mut needles: Vec<&str> = Vec::new();
+        let mut by_needle: Vec<Set> = Vec::new();
+        for number in some.each() {
+            for needle in rules[number].1.needles {
+                let place = needles.iter().position(|known| known == needle);
+                let place = place.unwrap_or_else(|| {
+                    needles.push(needle);
+                    by_needle.push(Set::default());
+                    needles.len() - 1
+                });
+                by_needle[place].insert(number);
+            }
+        }
+        let prefilter = AhoCorasick::builder()
+            .kind(Some(AhoCorasickKind::DFA))
+            .match_kind(MatchKind::Standard)
+            .build(&needles)
+            .expect("the needles are few");
+        Needles {
+            prefilter,
+            rules: by_needle,
+        }
+    }
+
+    /// Rules with a needle in the text.
+    fn candidates(&self, text: &[u8]) -> Set {
+        let mut candidates = Set::default();
+        for needle in self.prefilter.find_overlapping_iter(text) {
+            let rules = self.rules[needle.pattern()];
+            (candidates.0.iter_mut().zip(rules.0)).for_each(|(all, some)| *all |= some);
+        }
+        candidates
+    }
 }
 
 /// All rules, by families.

@@ -3,15 +3,16 @@
 
 /// Lower case, fullwidth letters as plain ones, one space for white space (a line feed stays one), no zero-width
 /// symbols. Says what kinds of octets there were.
-pub(crate) fn plain(text: &[u8], into: &mut Vec<u8>) -> Traits {
+pub(crate) fn plain(text: &[u8], into: &mut Vec<u8>) -> (Traits, Kinds) {
     into.clear();
     into.reserve(text.len());
-    let mut traits = 0;
+    let (mut traits, mut kinds) = (0, 0);
     let mut at = 0;
     while at < text.len() {
         let octet = text[at];
         let class = CLASS[octet as usize];
         traits |= class;
+        kinds |= KINDS[octet as usize];
         at += 1;
         if class & (SPACE | WIDE) == 0 {
             into.push(octet.to_ascii_lowercase());
@@ -21,7 +22,13 @@ pub(crate) fn plain(text: &[u8], into: &mut Vec<u8>) -> Traits {
             at += wide(&text[at - 1..], into) - 1;
         }
     }
-    Traits(traits)
+    if traits & WIDE != 0 {
+        kinds = Kinds::ALL.0; // some of them are read as others
+    }
+    if traits & BACKSLASH != 0 {
+        kinds |= KINDS[b'/' as usize]; // a path's form reads the one as the other
+    }
+    (Traits(traits), Kinds(kinds))
 }
 
 /// White space and controls: one space for a run of them, a line feed for a run that has one.
@@ -66,6 +73,60 @@ fn wide(rest: &[u8], into: &mut Vec<u8>) -> usize {
     }
     3
 }
+
+/// Kinds of octets without which most patterns cannot match; letters and most punctuation are of no kind.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Kinds(u8);
+
+impl Kinds {
+    #[cfg(test)]
+    pub(crate) const NONE: Kinds = Kinds(0);
+    pub(crate) const ALL: Kinds = Kinds(u8::MAX);
+    /// Digits and quotes.
+    pub(crate) const USUAL: Kinds = Kinds(1 | 2);
+
+    pub(crate) fn all_combinations() -> impl Iterator<Item = Kinds> {
+        (0..=u8::MAX).map(Kinds)
+    }
+
+    pub(crate) fn index(self) -> usize {
+        self.0.into()
+    }
+
+    pub(crate) fn has_all(self, others: Kinds) -> bool {
+        others.0 & !self.0 == 0
+    }
+
+    #[cfg(test)]
+    pub(crate) fn and(self, others: Kinds) -> Kinds {
+        Kinds(self.0 | others.0)
+    }
+}
+
+/// The kind of an octet of a normal form.
+pub(crate) fn kinds_of(octet: u8) -> Kinds {
+    Kinds(KINDS[octet as usize])
+}
+
+const KINDS: [u8; 256] = {
+    let mut kinds = [0; 256];
+    let mut octet = 0;
+    while octet < 256 {
+        kinds[octet] = match octet as u8 {
+            b'0'..=b'9' => 1,
+            b'\'' | b'"' | b'`' => 2,
+            b';' | b'|' | b'&' | b'\n' => 4,
+            b'=' | b'<' | b'>' | b'!' => 8,
+            b'(' | b')' => 16,
+            b'$' | b'{' | b'}' | b'%' | b'@' | b'#' => 32,
+            b'/' | b'\\' => 64,
+            b'[' | b']' | b'*' | b'^' | b'~' | b'?' | b'+' => 128,
+            _ => 0,
+        };
+        octet += 1;
+    }
+    kinds
+};
 
 /// Kinds of octets that a text has.
 #[derive(Clone, Copy, Default, Debug)]

@@ -8,9 +8,9 @@ fn matched(text: &str) -> Vec<&'static str> {
     let mut scratch = Scratch::default();
     let mut set = Set::default();
     let mut budget = Budget(1 << 24);
-    let traits = normal::plain(text.as_bytes(), &mut scratch.plain);
+    let (traits, _) = normal::plain(text.as_bytes(), &mut scratch.plain);
     let mut look = |text: &[u8], only: Option<Family>| {
-        let candidates = engine.candidates(text);
+        let candidates = engine.needles.candidates(text);
         let candidates = only.map_or(candidates, |family| {
             candidates.and(engine.by_family[family as usize])
         });
@@ -60,7 +60,7 @@ fn a_pattern_never_matches_where_its_needles_do_not() {
     let mut plain = Vec::new();
     for (_, sample) in engine.rules() {
         normal::plain(sample.sample.as_bytes(), &mut plain);
-        let candidates: BTreeSet<usize> = engine.candidates(&plain).each().collect();
+        let candidates: BTreeSet<usize> = engine.needles.candidates(&plain).each().collect();
         for (number, pattern) in engine.patterns.iter().enumerate() {
             if pattern.is_match(&plain) {
                 let id = engine.rules[number].1.id;
@@ -68,4 +68,29 @@ fn a_pattern_never_matches_where_its_needles_do_not() {
             }
         }
     }
+}
+
+#[test]
+fn a_rule_that_matches_is_possible_by_the_octets_of_the_text() {
+    let engine = Engine::get();
+    let mut plain = Vec::new();
+    for (_, sample) in engine.rules() {
+        let (_, kinds) = normal::plain(sample.sample.as_bytes(), &mut plain);
+        let possible: BTreeSet<usize> = engine.possible.with(kinds).each().collect();
+        for id in matched(sample.sample) {
+            let number = engine.rules.iter().position(|(_, rule)| rule.id == id);
+            assert!(
+                possible.contains(&number.expect("a rule")),
+                "{id} on {}",
+                sample.sample
+            );
+        }
+    }
+    let few = engine.possible.with(Kinds::NONE).each().count();
+    let most = engine.possible.with(Kinds::ALL).each().count();
+    assert_eq!(most, engine.rules.len());
+    assert!(
+        few * 2 < most,
+        "{few} of {most} rules are possible in plain words"
+    );
 }
