@@ -96,6 +96,10 @@ impl<'a> Path<'a> {
         keys: &[],
     };
 
+    pub(crate) fn is_root(&self) -> bool {
+        self.open.is_empty()
+    }
+
     /// The nearest member's name above or at the leaf.
     pub(crate) fn name(&self) -> Option<&'a [u8]> {
         let mut keys = self
@@ -586,10 +590,9 @@ enum Escape {
 
 /// The length of a string that needs no decoding, up to its closing quote.
 fn plain_string(rest: &[u8]) -> Option<usize> {
-    let stop = rest
-        .iter()
-        .position(|&octet| octet == b'"' || octet == b'\\' || octet < 0x20)?;
-    (rest[stop] == b'"').then_some(stop)
+    let stop = memchr::memchr2(b'"', b'\\', rest)?;
+    let is_plain = rest[stop] == b'"' && rest[..stop].iter().all(|&octet| octet >= 0x20);
+    is_plain.then_some(stop)
 }
 
 /// The length of the number at the start of `rest`. RFC 8259 §6

@@ -2,6 +2,13 @@
 //! escapes, or as base64. For detection only: what is forwarded is what came. One pass and one result a layer, so
 //! that three layers cost at most three times the text.
 
+use super::detect::normal::{IN_LAYERS, Octets};
+
+/// Whether a text of these octets can be read once more, as JSON or by [`decode`].
+pub(crate) fn may_be(text: &[u8], octets: Octets) -> bool {
+    text.len() >= SHORTEST_BASE64 || octets.has(IN_LAYERS)
+}
+
 /// The text with one layer taken off; none when it has no layer that this module knows.
 pub(crate) fn decode(text: &[u8], into: &mut Vec<u8>) -> bool {
     into.clear();
@@ -16,10 +23,7 @@ pub(crate) fn decode(text: &[u8], into: &mut Vec<u8>) -> bool {
 fn escapes(text: &[u8], into: &mut Vec<u8>) -> bool {
     let mut rest = text;
     let mut found = false;
-    while let Some(run) = rest
-        .iter()
-        .position(|octet| matches!(octet, b'%' | b'&' | b'\\'))
-    {
+    while let Some(run) = memchr::memchr3(b'%', b'&', b'\\', rest) {
         into.extend_from_slice(&rest[..run]);
         rest = &rest[run..];
         let taken = match rest[0] {

@@ -6,6 +6,7 @@ pub(crate) mod inspector;
 pub(crate) mod json;
 mod layers;
 mod leak;
+mod needles;
 pub(crate) mod rate;
 pub(crate) mod rules;
 #[cfg(feature = "schema")]

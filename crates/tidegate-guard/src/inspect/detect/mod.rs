@@ -19,8 +19,8 @@ mod xxe;
 
 pub(crate) use nosql::is_operator;
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
-use normal::{Kinds, Traits};
+use super::needles::Needles;
+use normal::{Octets, has_any};
 use possible::Possible;
 use regex_automata::meta::Regex;
 use regex_automata::util::syntax;
@@ -71,34 +71,26 @@ impl Family {
     }
 
     /// The family's own normal form of a text, when it would differ from the plain one.
-    fn form(self, plain: &[u8], traits: Traits, into: &mut Vec<u8>) -> bool {
-        use normal::{BACKSLASH, CONTROL, DOLLAR, MARKUP, QUOTE, SLASH};
+    fn form(self, plain: &[u8], octets: Octets, into: &mut Vec<u8>) -> bool {
+        use normal::{BACKSLASH, COLON, CONTROL, DOLLAR, LESS, QUOTE, SLASH};
         let form: fn(&[u8], &mut Vec<u8>) = match self {
-            Family::Sqli if traits.has(SLASH | QUOTE) && has_any(plain, &[b"/*", b"`"]) => {
+            Family::Sqli if octets.has(SLASH | QUOTE) && has_any(plain, &[b"/*", b"`"]) => {
                 normal::sql
             }
-            Family::Xss if traits.has(MARKUP | BACKSLASH) => {
-                if !traits.has(CONTROL | BACKSLASH) && !has_any(plain, &[b"/*", b": ", b" :"]) {
+            Family::Xss if octets.has(LESS | COLON | BACKSLASH) => {
+                if !octets.has(CONTROL | BACKSLASH) && !has_any(plain, &[b"/*", b": ", b" :"]) {
                     return false;
                 }
                 normal::markup
             }
-            Family::Command if traits.has(QUOTE | DOLLAR) => normal::shell,
-            Family::Traversal if traits.has(SLASH | BACKSLASH) && has_any(plain, &[b".."]) => {
-                normal::path
-            }
-            Family::Log4shell if traits.has(DOLLAR) && has_any(plain, &[b"${"]) => normal::lookups,
+            Family::Command if octets.has(QUOTE | BACKSLASH | DOLLAR) => normal::shell,
+            Family::Traversal if octets.has(SLASH) && has_any(plain, &[b".."]) => normal::path,
+            Family::Log4shell if octets.has(DOLLAR) && has_any(plain, &[b"${"]) => normal::lookups,
             _ => return false,
         };
         form(plain, into);
         into != plain
     }
-}
-
-fn has_any(text: &[u8], parts: &[&[u8]]) -> bool {
-    parts
-        .iter()
-        .any(|part| memchr::memmem::find(text, part).is_some())
 }
 
 /// One rule of a detector.
@@ -167,6 +159,12 @@ impl Set {
         both
     }
 
+    fn or(self, other: Set) -> Set {
+        let mut any = self;
+        any.0.iter_mut().zip(other.0).for_each(|(a, b)| *a |= b);
+        any
+    }
+
     fn without(self, other: Set) -> Set {
         let mut rest = self;
         rest.0.iter_mut().zip(other.0).for_each(|(a, b)| *a &= !b);
@@ -177,7 +175,7 @@ impl Set {
         self.0 == [0; 4]
     }
 
-    fn each(self) -> impl Iterator<Item = usize> {
+    pub(crate) fn each(self) -> impl Iterator<Item = usize> {
         (0..4).flat_map(move |word| {
             let mut bits = self.0[word];
             std::iter::from_fn(move || {
@@ -213,10 +211,10 @@ impl Budget {
 /// All rules, compiled; made once in a process.
 pub(crate) struct Engine {
     rules: Vec<(Family, &'static Rule)>,
-    needles: Needles,
-    /// Of the rules that can match a text of nothing but letters, digits, quotes and punctuation of no kind: what most
-    /// texts are.
-    usual: Needles,
+    /// What is looked for in words, in sentences, and in everything: the first that has all of a text's octets.
+    prefilters: [Prefilter; 3],
+    /// What is looked for in a family's own form.
+    of_families: [Prefilter; Family::ALL.len()],
     possible: Possible,
     by_family: [Set; Family::ALL.len()],
     patterns: Vec<Regex>,
@@ -237,11 +235,12 @@ impl Engine {
         }
         let parsed: Vec<Hir> = rules.iter().map(|(_, rule)| parse(rule.pattern)).collect();
         let patterns = parsed.iter().map(compile).collect();
-        let possible = Possible::of(&parsed);
-        let all = possible.with(Kinds::ALL);
+        let needles = rules.iter().map(|(_, rule)| rule.needles);
+        let possible = Possible::of(needles.zip(&parsed));
+        let of = [Octets::OF_WORDS, Octets::OF_PROSE, Octets::ALL];
         Engine {
-            needles: Needles::of(&rules, all),
-            usual: Needles::of(&rules, possible.with(Kinds::USUAL)),
+            prefilters: of.map(|octets| Prefilter::of(&rules, octets, possible.with(octets))),
+            of_families: by_family.map(|own| Prefilter::of(&rules, Octets::ALL, own)),
             possible,
             rules,
             by_family,
@@ -253,38 +252,65 @@ impl Engine {
         &self.rules
     }
 
-    /// Tells `found` of each family that is in the text, with the rule that weighed most; of equals the first.
+    /// Of each family that is in the text the rule that weighed most; of equals the first. `octets` are those of the text.
     pub(crate) fn detect(
         &self,
         text: &[u8],
+        octets: Octets,
         enabled: Set,
         scope: Scope,
         budget: &mut Budget,
         scratch: &mut Scratch,
-        mut found: impl FnMut(usize),
-    ) -> Result<(), Spent> {
+    ) -> Result<Set, Spent> {
+        let enabled = enabled.and(self.possible.with(octets));
+        if enabled.is_empty() {
+            return Ok(enabled);
+        }
         budget.charge(text.len() * 2)?;
-        let (traits, kinds) = normal::plain(text, &mut scratch.plain);
-        let enabled = enabled.and(self.possible.with(kinds));
-        let needles = match Kinds::USUAL.has_all(kinds) {
-            true => &self.usual,
-            false => &self.needles,
-        };
+        normal::plain(text, octets, &mut scratch.plain);
         let mut matched = Set::default();
-        let candidates = needles.candidates(&scratch.plain).and(enabled);
-        self.confirm(&scratch.plain, candidates, &mut matched, budget)?;
+        let candidates = self.prefilter(octets).candidates(&scratch.plain);
+        self.confirm(
+            &scratch.plain,
+            candidates.and(enabled),
+            &mut matched,
+            budget,
+        )?;
+        if !octets.is_of_one_form() {
+            self.forms(octets, enabled, &mut matched, budget, scratch)?;
+        }
+        Ok(match matched.is_empty() {
+            true => matched,
+            false => self.heaviest(matched, scope),
+        })
+    }
+
+    /// Asks the families that read the text in a form of their own.
+    fn forms(
+        &self,
+        octets: Octets,
+        enabled: Set,
+        matched: &mut Set,
+        budget: &mut Budget,
+        scratch: &mut Scratch,
+    ) -> Result<(), Spent> {
+        let Scratch { plain, form } = scratch;
         for family in Family::ALL {
-            if family.form(&scratch.plain, traits, &mut scratch.form) {
-                budget.charge(scratch.form.len() * 2)?;
-                let own = enabled.and(self.by_family[family as usize]);
-                let candidates = needles.candidates(&scratch.form).and(own).without(matched);
-                self.confirm(&scratch.form, candidates, &mut matched, budget)?;
+            let own = enabled.and(self.by_family[family as usize]);
+            if !own.is_empty() && family.form(plain, octets, form) {
+                budget.charge(form.len() * 2)?;
+                let candidates = self.of_families[family as usize].candidates(form);
+                self.confirm(form, candidates.and(own).without(*matched), matched, budget)?;
             }
         }
-        if !matched.is_empty() {
-            self.weigh(matched, scope, &mut found);
-        }
         Ok(())
+    }
+
+    fn prefilter(&self, octets: Octets) -> &Prefilter {
+        let octets = octets.in_any_form();
+        let mut each = self.prefilters.iter();
+        each.find(|prefilter| prefilter.octets.has_all(octets))
+            .expect("the last is for all")
     }
 
     fn confirm(
@@ -303,21 +329,23 @@ impl Engine {
         Ok(())
     }
 
-    fn weigh(&self, matched: Set, scope: Scope, found: &mut impl FnMut(usize)) {
+    fn heaviest(&self, matched: Set, scope: Scope) -> Set {
         let weight = |rule: usize| {
             let (strict, free) = self.rules[rule].1.weight;
             if scope == Scope::Strict { strict } else { free }
         };
-        for family in Family::ALL {
-            let own = matched.and(self.by_family[family as usize]);
+        let mut found = Set::default();
+        for family in self.by_family {
+            let own = matched.and(family);
             let sum: i32 = own.each().map(|rule| i32::from(weight(rule))).sum();
             if sum >= i32::from(ENOUGH) {
                 let heaviest = own
                     .each()
                     .max_by_key(|rule| (weight(*rule), Reverse(*rule)));
-                found(heaviest.expect("it weighs"));
+                found.insert(heaviest.expect("it weighs"));
             }
         }
+        found
     }
 }
 
@@ -335,18 +363,19 @@ fn compile(pattern: &Hir) -> Regex {
         .expect("a pattern is small")
 }
 
-/// The needles of some rules, all looked for in one pass.
-struct Needles {
-    prefilter: AhoCorasick,
+/// Needles of the rules that texts of some octets can match.
+struct Prefilter {
+    octets: Octets,
+    needles: Needles,
     /// By the needle's number.
     rules: Vec<Set>,
 }
 
-impl Needles {
-    fn of(rules: &[(Family, &Rule)], some: Set) -> Needles {
+impl Prefilter {
+    fn of(rules: &[(Family, &Rule)], octets: Octets, possible: Set) -> Prefilter {
         let mut needles: Vec<&str> = Vec::new();
         let mut by_needle: Vec<Set> = Vec::new();
-        for number in some.each() {
+        for number in possible.each() {
             for needle in rules[number].1.needles {
                 let place = needles.iter().position(|known| known == needle);
                 let place = place.unwrap_or_else(|| {
@@ -357,13 +386,9 @@ impl Needles {
                 by_needle[place].insert(number);
             }
         }
-        let prefilter = AhoCorasick::builder()
-            .kind(Some(AhoCorasickKind::DFA))
-            .match_kind(MatchKind::Standard)
-            .build(&needles)
-            .expect("the needles are few");
-        Needles {
-            prefilter,
+        Prefilter {
+            octets,
+            needles: Needles::new(&needles),
             rules: by_needle,
         }
     }
@@ -371,10 +396,9 @@ impl Needles {
     /// Rules with a needle in the text.
     fn candidates(&self, text: &[u8]) -> Set {
         let mut candidates = Set::default();
-        for needle in self.prefilter.find_overlapping_iter(text) {
-            let rules = self.rules[needle.pattern()];
-            (candidates.0.iter_mut().zip(rules.0)).for_each(|(all, some)| *all |= some);
-        }
+        self.needles.each(text, |needle| {
+            candidates = candidates.or(self.rules[needle])
+        });
         candidates
     }
 }

@@ -1,34 +1,36 @@
 //! Normal forms: one spelling for what servers take as the same. Each is one pass, never longer than its source, and
-//! exists for matching only.
+//! exists for matching only. [`Octets`] tell which of them can differ from the text, and which rules can match.
 
 /// Lower case, fullwidth letters as plain ones, one space for white space (a line feed stays one), no zero-width
-/// symbols. Says what kinds of octets there were.
-pub(crate) fn plain(text: &[u8], into: &mut Vec<u8>) -> (Traits, Kinds) {
+/// symbols. `octets` are those of the text.
+pub(crate) fn plain(text: &[u8], octets: Octets, into: &mut Vec<u8>) {
     into.clear();
+    let has_runs = octets.has(CONTROL) || (octets.has(SPACE) && has_any(text, &[b"  "]));
+    if !has_runs && !octets.has(WIDE) {
+        into.extend_from_slice(text);
+        into.make_ascii_lowercase();
+        return;
+    }
     into.reserve(text.len());
-    let (mut traits, mut kinds) = (0, 0);
     let mut at = 0;
     while at < text.len() {
         let octet = text[at];
-        let class = CLASS[octet as usize];
-        traits |= class;
-        kinds |= KINDS[octet as usize];
+        let kinds = Octets(KINDS[octet as usize]);
         at += 1;
-        if class & (SPACE | WIDE) == 0 {
-            into.push(octet.to_ascii_lowercase());
-        } else if class & SPACE != 0 {
+        if kinds.has(SPACE) {
             space(octet, into);
-        } else {
+        } else if kinds.has(WIDE) {
             at += wide(&text[at - 1..], into) - 1;
+        } else {
+            into.push(octet.to_ascii_lowercase());
         }
     }
-    if traits & WIDE != 0 {
-        kinds = Kinds::ALL.0; // some of them are read as others
-    }
-    if traits & BACKSLASH != 0 {
-        kinds |= KINDS[b'/' as usize]; // a path's form reads the one as the other
-    }
-    (Traits(traits), Kinds(kinds))
+}
+
+pub(crate) fn has_any(text: &[u8], parts: &[&[u8]]) -> bool {
+    parts
+        .iter()
+        .any(|part| memchr::memmem::find(text, part).is_some())
 }
 
 /// White space and controls: one space for a run of them, a line feed for a run that has one.
@@ -74,105 +76,126 @@ fn wide(rest: &[u8], into: &mut Vec<u8>) -> usize {
     3
 }
 
-/// Kinds of octets without which most patterns cannot match; letters and most punctuation are of no kind.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Kinds(u8);
+/// The kinds of octets that a text has; letters and some punctuation are of no kind.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Octets(u16);
 
-impl Kinds {
-    #[cfg(test)]
-    pub(crate) const NONE: Kinds = Kinds(0);
-    pub(crate) const ALL: Kinds = Kinds(u8::MAX);
-    /// Digits and quotes.
-    pub(crate) const USUAL: Kinds = Kinds(1 | 2);
+impl Octets {
+    pub(crate) const NONE: Octets = Octets(0);
+    pub(crate) const ALL: Octets = Octets(u16::MAX);
+    /// Numbers, words, and what names and addresses are spelt with.
+    pub(crate) const OF_WORDS: Octets = Octets(DIGIT | COLON);
+    /// And what sentences have.
+    pub(crate) const OF_PROSE: Octets = Octets(DIGIT | COLON | QUOTE | SPACE);
+    /// So many combinations are told apart by [`Octets::place`].
+    pub(crate) const PLACES: usize = LARGEST as usize * 2;
 
-    pub(crate) fn all_combinations() -> impl Iterator<Item = Kinds> {
-        (0..=u8::MAX).map(Kinds)
+    pub(crate) fn of(text: &[u8]) -> Octets {
+        let kinds = text.iter().map(|octet| KINDS[*octet as usize]);
+        Octets(kinds.fold(0, |all, kind| all | kind))
     }
 
-    pub(crate) fn index(self) -> usize {
-        self.0.into()
+    /// The kinds that can stand in the text's plain form, or in any other form of it.
+    pub(crate) fn in_any_form(self) -> Octets {
+        match self {
+            // Some of them are read as others.
+            _ if self.has(WIDE) => Octets(u16::MAX),
+            // A comment, or the shell's name for a space.
+            _ if self.has(STAR | DOLLAR) => Octets(self.0 | SPACE),
+            _ => self,
+        }
     }
 
-    pub(crate) fn has_all(self, others: Kinds) -> bool {
+    pub(crate) fn has(self, any: u16) -> bool {
+        self.0 & any != 0
+    }
+
+    pub(crate) fn has_all(self, others: Octets) -> bool {
         others.0 & !self.0 == 0
     }
 
-    #[cfg(test)]
-    pub(crate) fn and(self, others: Kinds) -> Kinds {
-        Kinds(self.0 | others.0)
+    pub(crate) fn and(self, others: Octets) -> Octets {
+        Octets(self.0 | others.0)
+    }
+
+    /// Those that patterns are asked about.
+    pub(crate) fn asked(self) -> Octets {
+        Octets(self.0 & (LARGEST * 2 - 1))
+    }
+
+    pub(crate) fn place(self) -> usize {
+        self.asked().0.into()
+    }
+
+    pub(crate) fn at_place(place: usize) -> Octets {
+        Octets(place as u16).asked()
+    }
+
+    /// Whether all the forms of such a text are its plain one.
+    pub(crate) fn is_of_one_form(self) -> bool {
+        !self.has(QUOTE | LESS | COLON | SLASH | DOLLAR)
     }
 }
 
-/// The kind of an octet of a normal form.
-pub(crate) fn kinds_of(octet: u8) -> Kinds {
-    Kinds(KINDS[octet as usize])
-}
+const DIGIT: u16 = 1;
+/// Quotes, backtick, caret.
+pub(crate) const QUOTE: u16 = 1 << 1;
+/// What ends a command or a statement.
+const SEPARATOR: u16 = 1 << 2;
+/// Equals sign, greater-than.
+const EQUAL: u16 = 1 << 3;
+/// Less-than.
+pub(crate) const LESS: u16 = 1 << 4;
+pub(crate) const COLON: u16 = 1 << 5;
+/// Parentheses.
+const ROUND: u16 = 1 << 6;
+/// Dollar, braces, and the other octets that begin a variable.
+const SIGIL: u16 = 1 << 7;
+/// Solidus, backslash.
+pub(crate) const SLASH: u16 = 1 << 8;
+/// Asterisk, brackets, plus, tilde.
+const STAR: u16 = 1 << 9;
+/// All white space and controls.
+const SPACE: u16 = 1 << 10;
+/// The last that patterns are asked about.
+const LARGEST: u16 = SPACE;
+/// What JSON begins with, or an escape: braces, brackets, quotes, `%`, `&`, backslash; and a byte order mark.
+pub(crate) const IN_LAYERS: u16 = SIGIL | STAR | QUOTE | SEPARATOR | SLASH | WIDE;
+/// White space other than the plain one, and controls.
+pub(crate) const CONTROL: u16 = 1 << 11;
+/// Beyond ASCII.
+const WIDE: u16 = 1 << 12;
+/// Dollar.
+pub(crate) const DOLLAR: u16 = 1 << 13;
+/// Backslash.
+pub(crate) const BACKSLASH: u16 = 1 << 14;
 
-const KINDS: [u8; 256] = {
+const KINDS: [u16; 256] = {
     let mut kinds = [0; 256];
     let mut octet = 0;
     while octet < 256 {
         kinds[octet] = match octet as u8 {
-            b'0'..=b'9' => 1,
-            b'\'' | b'"' | b'`' => 2,
-            b';' | b'|' | b'&' | b'\n' => 4,
-            b'=' | b'<' | b'>' | b'!' => 8,
-            b'(' | b')' => 16,
-            b'$' | b'{' | b'}' | b'%' | b'@' | b'#' => 32,
-            b'/' | b'\\' => 64,
-            b'[' | b']' | b'*' | b'^' | b'~' | b'?' | b'+' => 128,
+            b'0'..=b'9' => DIGIT,
+            b'\'' | b'"' | b'`' | b'^' => QUOTE,
+            b';' | b'|' | b'&' => SEPARATOR,
+            b'\n' => SEPARATOR | SPACE | CONTROL,
+            b'=' | b'>' => EQUAL,
+            b'<' => LESS,
+            b':' => COLON,
+            b'(' | b')' => ROUND,
+            b'$' => SIGIL | DOLLAR,
+            b'{' | b'}' | b'%' | b'@' | b'#' => SIGIL,
+            b'/' => SLASH,
+            b'\\' => SLASH | BACKSLASH,
+            b'*' | b'[' | b']' | b'+' | b'~' => STAR,
+            b' ' => SPACE,
+            0..0x20 | 0x7f => SPACE | CONTROL,
+            0x80.. => WIDE,
             _ => 0,
         };
         octet += 1;
     }
     kinds
-};
-
-/// Kinds of octets that a text has.
-#[derive(Clone, Copy, Default, Debug)]
-pub(crate) struct Traits(u8);
-
-impl Traits {
-    pub(crate) fn has(self, kinds: u8) -> bool {
-        self.0 & kinds != 0
-    }
-}
-
-/// White space other than the plain one, and controls.
-pub(crate) const CONTROL: u8 = 1;
-/// All white space and controls.
-const SPACE: u8 = 2;
-/// Beyond ASCII.
-const WIDE: u8 = 4;
-/// Quotes, backslash, caret, backtick.
-pub(crate) const QUOTE: u8 = 8;
-/// Solidus.
-pub(crate) const SLASH: u8 = 16;
-/// Dollar.
-pub(crate) const DOLLAR: u8 = 32;
-/// Less-than, colon.
-pub(crate) const MARKUP: u8 = 64;
-/// Backslash.
-pub(crate) const BACKSLASH: u8 = 128;
-
-const CLASS: [u8; 256] = {
-    let mut class = [0; 256];
-    let mut octet = 0;
-    while octet < 256 {
-        class[octet] = match octet as u8 {
-            b' ' => SPACE,
-            0..0x20 | 0x7f => SPACE | CONTROL,
-            0x80.. => WIDE,
-            b'\\' => QUOTE | BACKSLASH,
-            b'\'' | b'"' | b'^' | b'`' => QUOTE,
-            b'/' => SLASH,
-            b'$' => DOLLAR,
-            b'<' | b':' => MARKUP,
-            _ => 0,
-        };
-        octet += 1;
-    }
-    class
 };
 
 /// SQL's: comments are white space, what MySQL runs of them stays, backticks go.
@@ -230,18 +253,21 @@ fn comments(
 /// The shell's: quotes and escapes inside of words go, `${IFS}` is a space, empty expansions are nothing.
 pub(crate) fn shell(plain: &[u8], into: &mut Vec<u8>) {
     into.clear();
+    let is_special = |octet: &u8| matches!(octet, b'\\' | b'\'' | b'"' | b'^' | b'$');
     let mut rest = plain;
-    while let Some(&octet) = rest.first() {
-        let taken = match octet {
-            b'\\' | b'\'' | b'"' | b'^' => 1,
+    while let Some(run) = rest.iter().position(is_special) {
+        into.extend_from_slice(&rest[..run]);
+        rest = &rest[run..];
+        let taken = match rest[0] {
             b'$' => dollar(rest, into),
-            _ => 0,
+            _ => 1,
         };
         if taken == 0 {
-            into.push(octet);
+            into.push(b'$');
         }
         rest = &rest[taken.max(1)..];
     }
+    into.extend_from_slice(rest);
 }
 
 fn dollar(rest: &[u8], into: &mut Vec<u8>) -> usize {
@@ -347,7 +373,7 @@ mod tests {
 
     fn form(by: impl Fn(&[u8], &mut Vec<u8>), text: &str) -> String {
         let (mut lower, mut into) = (Vec::new(), Vec::new());
-        plain(text.as_bytes(), &mut lower);
+        plain(text.as_bytes(), Octets::of(text.as_bytes()), &mut lower);
         by(&lower, &mut into);
         assert!(into.len() <= text.len(), "{text} grew");
         String::from_utf8(into).unwrap()

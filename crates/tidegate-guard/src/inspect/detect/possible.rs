@@ -2,52 +2,87 @@
 //! quote is not asked of a text without one. Read off the patterns, not written beside them.
 
 use super::Set;
-use super::normal::{Kinds, kinds_of};
+use super::normal::Octets;
 use regex_syntax::hir::{Class, Hir, HirKind};
 
 /// For each combination of kinds, the rules that can match a text that has no others.
 pub(super) struct Possible(Vec<Set>);
 
 impl Possible {
-    /// Of the rules' patterns, in the rules' order.
-    pub(super) fn of(patterns: &[Hir]) -> Possible {
-        let sets = Kinds::all_combinations().map(|kinds| {
+    /// Of rules by their needles and patterns, in the rules' order.
+    pub(super) fn of<'a>(rules: impl Iterator<Item = (&'a [&'a str], &'a Hir)>) -> Possible {
+        let needs: Vec<Vec<Octets>> = rules
+            .map(|(needles, pattern)| {
+                let needles = needles.iter().map(|needle| Octets::of(needle.as_bytes()));
+                both(
+                    &least(needles.map(Octets::asked).collect()),
+                    &needs(pattern),
+                )
+            })
+            .collect();
+        let possible = |place| {
+            let octets = Octets::at_place(place);
             let mut set = Set::default();
-            for (rule, pattern) in patterns.iter().enumerate() {
-                if can_match(pattern, kinds) {
+            for (rule, ways) in needs.iter().enumerate() {
+                if ways.iter().any(|way| octets.has_all(*way)) {
                     set.insert(rule);
                 }
             }
             set
-        });
-        Possible(sets.collect())
+        };
+        Possible((0..Octets::PLACES).map(possible).collect())
     }
 
-    pub(super) fn with(&self, kinds: Kinds) -> Set {
-        self.0[kinds.index()]
+    /// The rules that a text of these octets can match, in any of its forms.
+    pub(super) fn with(&self, octets: Octets) -> Set {
+        self.0[octets.in_any_form().place()]
     }
 }
 
-/// Whether some text of octets of these kinds, and of those of no kind, could match, as far as its octets go: where in
-/// the text an assertion holds is not looked at.
-fn can_match(pattern: &Hir, kinds: Kinds) -> bool {
-    let is_there = |octet: u8| kinds.has_all(kinds_of(octet));
+/// The least that a text must have for the pattern to match: all the kinds of one of these. It looks at the octets
+/// alone: where in the text an assertion holds is not asked.
+fn needs(pattern: &Hir) -> Vec<Octets> {
+    let of = |octets: &[u8]| Octets::of(octets).asked();
     match pattern.kind() {
-        HirKind::Empty | HirKind::Look(_) => true,
-        HirKind::Literal(literal) => literal.0.iter().all(|octet| is_there(*octet)),
+        HirKind::Empty | HirKind::Look(_) => vec![Octets::NONE],
+        HirKind::Literal(literal) => vec![of(&literal.0)],
         HirKind::Class(Class::Bytes(class)) => {
-            let mut octets = class.iter().flat_map(|range| range.start()..=range.end());
-            octets.any(is_there)
+            let octets = class.iter().flat_map(|range| range.start()..=range.end());
+            least(octets.map(|octet| of(&[octet])).collect())
         }
         HirKind::Class(Class::Unicode(class)) => {
-            let mut symbols = class.iter().flat_map(|range| range.start()..=range.end());
-            symbols.any(|symbol| u8::try_from(symbol).map_or(true, is_there))
+            let symbols = class.iter().flat_map(|range| range.start()..=range.end());
+            least(
+                symbols
+                    .map(|symbol| of(symbol.encode_utf8(&mut [0; 4]).as_bytes()))
+                    .collect(),
+            )
         }
-        HirKind::Repetition(repeated) => repeated.min == 0 || can_match(&repeated.sub, kinds),
-        HirKind::Capture(group) => can_match(&group.sub, kinds),
-        HirKind::Concat(parts) => parts.iter().all(|part| can_match(part, kinds)),
-        HirKind::Alternation(ways) => ways.iter().any(|way| can_match(way, kinds)),
+        HirKind::Repetition(repeated) if repeated.min == 0 => vec![Octets::NONE],
+        HirKind::Repetition(repeated) => needs(&repeated.sub),
+        HirKind::Capture(group) => needs(&group.sub),
+        HirKind::Concat(parts) => parts.iter().fold(vec![Octets::NONE], |before, part| {
+            both(&before, &needs(part))
+        }),
+        HirKind::Alternation(ways) => least(ways.iter().flat_map(needs).collect()),
     }
+}
+
+/// What satisfies the one and the other.
+fn both(one: &[Octets], other: &[Octets]) -> Vec<Octets> {
+    let pairs = one
+        .iter()
+        .flat_map(|one| other.iter().map(|other| one.and(*other)));
+    least(pairs.collect())
+}
+
+/// Without the ways that ask for all that another does, and for more.
+fn least(mut ways: Vec<Octets>) -> Vec<Octets> {
+    ways.sort_unstable();
+    ways.dedup();
+    let all = ways.clone();
+    ways.retain(|way| !all.iter().any(|other| other != way && way.has_all(*other)));
+    ways
 }
 
 #[cfg(test)]
@@ -56,8 +91,10 @@ mod tests {
     use crate::inspect::detect::parse;
 
     fn possible(pattern: &str, text: &str) -> bool {
-        let kinds = text.bytes().map(kinds_of).fold(Kinds::NONE, Kinds::and);
-        can_match(&parse(pattern), kinds)
+        let octets = Octets::of(text.as_bytes());
+        needs(&parse(pattern))
+            .iter()
+            .any(|way| octets.has_all(*way))
     }
 
     #[test]
@@ -72,6 +109,8 @@ mod tests {
             (r"[^a]", "x", true),
             (r"(?:'|\()+x{2}", "x(", true),
             (r"(?:'|\()+x{2}", "x;", false),
+            (r"a\s+b", "a b", true),
+            (r"a\s+b", "a-b", false),
             (r"^\bx$", "", true),
         ];
         for (pattern, text, expected) in rows {
