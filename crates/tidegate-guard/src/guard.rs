@@ -19,7 +19,8 @@ use tidegate_proto::{
 pub struct Budget {
     /// Messages a peer may send; beyond it we close with 1008. Default: 1,000 a second, 2,000 at once.
     pub messages: Rate,
-    /// Payload bytes a peer may send; beyond it we close with 1008. Default: 8 MiB a second, 16 MiB at once.
+    /// Payload bytes a peer may send; beyond it we close with 1008. Default: 8 MiB a second, 16 MiB at once; a policy's
+    /// is [`Budget::of_messages`].
     pub bytes: Rate,
 }
 
@@ -29,6 +30,21 @@ impl Default for Budget {
         Budget {
             messages: rate(1_000, 2_000),
             bytes: rate(8 << 20, 16 << 20),
+        }
+    }
+}
+
+impl Budget {
+    /// The default where a message has at most `longest` bytes: at once 1 MiB, or four such messages if that is more. A burst
+    /// delays all others of the worker, so it is no larger than a few honest messages need.
+    pub fn of_messages(longest: usize) -> Budget {
+        let least = 1 << 20;
+        let burst =
+            u32::try_from(longest.saturating_mul(4)).map_or(u32::MAX, |four| four.max(least));
+        let usual = Budget::default();
+        Budget {
+            bytes: Rate::new(usual.bytes.per_second(), burst).expect("neither is 0"),
+            ..usual
         }
     }
 }

@@ -113,8 +113,10 @@ pub struct Relay {
     judges: Judges,
     /// By a client's slot, on routes that watch across messages.
     histories: BTreeMap<u32, History>,
-    /// Clients that we have ended, and when they are read no more; the first to come first.
+    /// Clients that we have ended, and when they are heard out; the first to come first.
     ended: VecDeque<(Time, PeerId)>,
+    /// Those that are heard now.
+    heard: Vec<PeerId>,
 }
 
 /// One end of a pair.
@@ -169,6 +171,7 @@ impl Relay {
             judges: Judges::default(),
             histories: BTreeMap::new(),
             ended: VecDeque::new(),
+            heard: Vec::new(),
         }
     }
 
@@ -373,23 +376,39 @@ impl Relay {
         }
     }
 
-    /// We have ended a client. What it sent before it could know of that is read and dropped; then it is not read any more,
-    /// so that who floods on takes no turn from others until its transport is closed.
+    /// We have ended a client. It is not read any more, so that who floods on takes no turns from others; but for one moment,
+    /// when what it sent before it could know, and its answer to our Close, have had time to come.
     fn hear_out(&mut self, client: PeerId, out: &mut Out<'_>) {
-        let until = out.now() + HEAR_OUT;
-        if self.ended.is_empty() {
-            out.timer(TimerId(QUIET << 56), until);
+        out.mute(client);
+        let at = out.now() + ANSWERED;
+        if self.ended.is_empty() && self.heard.is_empty() {
+            out.timer(TimerId(QUIET << 56), at);
         }
-        self.ended.push_back((until, client));
+        self.ended.push_back((at, client));
     }
 
+    /// Those whose time has come are heard until the timers' next tick.
     fn quieten(&mut self, out: &mut Out<'_>) {
-        while let Some((until, client)) = self.ended.front().copied() {
-            if until > out.now() {
-                return out.timer(TimerId(QUIET << 56), until);
+        for client in self.heard.drain(..) {
+            out.mute(client);
+        }
+        let now = out.now();
+        while let Some((at, client)) = self.ended.front().copied() {
+            if at > now {
+                break;
             }
             self.ended.pop_front();
-            out.mute(client);
+            out.release(client);
+            self.heard.push(client);
+        }
+        let next = self.ended.front().map(|(at, _)| *at);
+        let next = if self.heard.is_empty() {
+            next
+        } else {
+            Some(now)
+        };
+        if let Some(at) = next {
+            out.timer(TimerId(QUIET << 56), at);
         }
     }
 
@@ -645,11 +664,11 @@ const TOKEN: u64 = 4;
 /// Nothing was said for long; it has lasted long.
 const IDLE: u64 = 5;
 const LIFETIME: u64 = 6;
-/// Clients that we have ended are read no more.
+/// Clients that we have ended are heard out.
 const QUIET: u64 = 7;
 
-/// So long a client that we have ended is still read: long enough for what is under way on most networks.
-const HEAR_OUT: Duration = Duration::from_millis(50);
+/// So long after we have ended a client it has answered, on most networks.
+const ANSWERED: Duration = Duration::from_millis(50);
 
 /// What a client is told when its upstream gave no right 101.
 fn refusal(error: &DialError) -> Rejection {

@@ -157,12 +157,12 @@ impl Resolver<'_> {
             };
             rules.say("overlimit", mode);
         }
-        let budget = Budget::default();
         let rate =
             |own: &Option<super::values::RateText>,
              all: &Option<super::values::RateText>,
              default: Rate| { own.or(*all).map_or(default, |rate| rate.0) };
         let (limits, connections) = self.limits(own)?;
+        let budget = Budget::of_messages(limits.protocol.max_message_size);
         let auth = self.auth(own, fail.credentials)?;
         let behaviour = self.behaviour(own, auth.is_some())?;
         Ok(Route {

@@ -85,7 +85,7 @@ fn the_defaults_protect() {
         ..Limits::hub()
     };
     assert_eq!(route.limits.protocol, limits);
-    assert_eq!(route.budget, Budget::default());
+    assert_eq!(route.budget, Budget::of_messages(64 << 10));
     for rule in rule_names() {
         let expected = match rule.only_by_name {
             true => Mode::Off,
@@ -542,5 +542,25 @@ fn secrets_do_not_show() {
     assert_eq!(
         policy.issuers[0].keys.hmac_secret,
         Some(Secret::new("hunter2"))
+    );
+}
+
+#[test]
+fn the_burst_of_octets_has_room_for_four_of_the_longest_messages() {
+    for (limits, burst) in [
+        ("", 1 << 20),
+        ("message_size = \"1KiB\"\n", 1 << 20),
+        ("message_size = \"4MiB\"\n", 16 << 20),
+        ("message_size = \"64MiB\"\n", 256 << 20),
+    ] {
+        let policy = Policy::parse(&format!("[limits]\n{limits}")).expect("a policy");
+        assert_eq!(policy.routes[0].budget.bytes.burst(), burst, "{limits}");
+    }
+    let said = "[limits]\nmessage_size = \"4MiB\"\n[rates]\nbytes = { per_second = \"1MiB\", burst = \"2MiB\" }\n";
+    let policy = Policy::parse(said).expect("a policy");
+    assert_eq!(
+        policy.routes[0].budget.bytes.burst(),
+        2 << 20,
+        "what is said holds"
     );
 }
