@@ -4,6 +4,7 @@ use crate::support::client::{Ask, Client};
 use crate::support::guard::{Guard, Scratch, run};
 use crate::support::upstream::Upstream;
 use crate::support::wire::{BINARY, CLOSE, PING, PONG, TEXT, field, plain};
+use std::io::{Read, Write};
 use std::net::TcpListener;
 
 #[test]
@@ -89,6 +90,34 @@ fn a_drain_tells_both_sides_and_ends() {
         .wait("the ends", |notes| notes.closes().len() == 3);
     assert_eq!(seen.closes(), [1_001, 1_001, 1_001]);
     assert!(guard.wait().success());
+}
+
+#[test]
+fn o5_a_drain_ends_all_with_1012_and_lets_nobody_new_in() {
+    let upstream = Upstream::echo();
+    let mut guard = Guard::start(&upstream.url(), None, &["--drain", "60"]);
+    let mut clients: Vec<Client> = (0..200).map(|_| Client::open(guard.address)).collect();
+    guard.signal(rustix::process::Signal::TERM);
+    let closes: Vec<_> = clients.iter_mut().map(Client::frame).collect();
+    for close in &closes {
+        assert_eq!((close.opcode(), close.code()), (CLOSE, 1_012));
+    }
+    // Nobody has answered yet, so the guard is still there; and not for who comes now.
+    let ask = Ask::new(guard.address, "/").octets();
+    for _ in 0..20 {
+        let Ok(mut stranger) = std::net::TcpStream::connect(guard.address) else {
+            continue;
+        };
+        let mut answer = Vec::new();
+        let _ = stranger.write_all(&ask);
+        let _ = stranger.read_to_end(&mut answer);
+        assert!(!answer.starts_with(b"HTTP/1.1 101"), "it was let in");
+    }
+    for (client, close) in clients.iter_mut().zip(&closes) {
+        client.say(CLOSE, &close.payload);
+    }
+    assert!(guard.wait().success());
+    assert_eq!(upstream.seen.now().connections, 200);
 }
 
 #[test]
