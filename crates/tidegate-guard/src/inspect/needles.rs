@@ -14,8 +14,10 @@ pub(super) struct Needles {
 
 impl Needles {
     pub(super) fn new(needles: &[&str]) -> Needles {
-        let builder = &mut DFA::builder();
-        let dfa = builder.match_kind(MatchKind::Standard).build(needles);
+        let mut builder = DFA::builder();
+        // A start state with a prefilter would be special, and every step would look what it is.
+        builder.match_kind(MatchKind::Standard).prefilter(false);
+        let dfa = builder.build(needles);
         let dfa = dfa.expect("the needles are few");
         let start = dfa.start_state(Anchored::No);
         Needles {
@@ -30,7 +32,10 @@ impl Needles {
     /// A step waits for the one before it, so two halves of a text are read side by side; the second begins so early that it
     /// sees the needles that lie across.
     pub(super) fn each(&self, text: &[u8], mut found: impl FnMut(usize)) {
-        let half = text.len() / 2;
+        let half = match text.len() / 2 {
+            half if half > 2 * self.longest => half,
+            _ => 0,
+        };
         let early = half.saturating_sub(self.longest);
         let (before, after) = (&text[..half], &text[early..]);
         let (mut one, mut other) = (self.start, self.start);
@@ -63,7 +68,7 @@ mod tests {
     fn every_needle_is_told_wherever_it_stands() {
         let all = ["or", "order", "der", "x"];
         let needles = Needles::new(&all);
-        let text = "border or not, x";
+        let text = "border or not, x, and no border nor order to read";
         for end in 0..=text.len() {
             for start in 0..=end {
                 let part = &text[start..end];

@@ -363,7 +363,7 @@ fn compile(pattern: &Hir) -> Regex {
         .expect("a pattern is small")
 }
 
-/// Needles of the rules that texts of some octets can match.
+/// Needles that can stand in texts of some octets, of the rules that those can match.
 struct Prefilter {
     octets: Octets,
     needles: Needles,
@@ -376,7 +376,8 @@ impl Prefilter {
         let mut needles: Vec<&str> = Vec::new();
         let mut by_needle: Vec<Set> = Vec::new();
         for number in possible.each() {
-            for needle in rules[number].1.needles {
+            let stands = |needle: &&&str| octets.has_all(Octets::of(needle.as_bytes()).asked());
+            for needle in rules[number].1.needles.iter().filter(stands) {
                 let place = needles.iter().position(|known| known == needle);
                 let place = place.unwrap_or_else(|| {
                     needles.push(needle);
