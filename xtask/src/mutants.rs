@@ -166,10 +166,9 @@ impl Bench {
         let manifest = small_workspace(&manifest, &["crates/*"]);
         let manifest = manifest.replace("opt-level = 0", "opt-level = 1");
         fs::write(bench.root.join("Cargo.toml"), manifest)?;
-        fs::copy(
-            tree::root().join("Cargo.lock"),
-            bench.root.join("Cargo.lock"),
-        )?;
+        for file in ["Cargo.lock", "guard.example.toml"] {
+            fs::copy(tree::root().join(file), bench.root.join(file))?;
+        }
         for target in ["lib", "content", "gateway"] {
             match bench.test(target)? {
                 Ran::Passed => {}
