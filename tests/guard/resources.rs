@@ -226,10 +226,11 @@ fn r3_r4_r5_floods_of_frames_end_with_1008_in_flat_memory() {
     assert_eq!(upstream.seen.now().data().len(), 0);
 }
 
-/// After a flood the guard holds no more than it would after a few honest messages, give or take the allocator's pages.
+/// After a flood the guard holds no more than it would after a few honest messages, which touch the detectors' tables (some 7 MiB)
+/// for the first time, give or take the allocator's pages.
 fn is_flat(guard: &Guard, before: u64) {
     let grown = guard.resident().saturating_sub(before);
-    assert!(grown < 8_192, "{grown} KiB");
+    assert!(grown < 16_384, "{grown} KiB");
 }
 
 #[test]
