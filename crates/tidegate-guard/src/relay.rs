@@ -401,11 +401,9 @@ impl Relay {
             out.release(client);
             self.heard.push(client);
         }
-        let next = self.ended.front().map(|(at, _)| *at);
-        let next = if self.heard.is_empty() {
-            next
-        } else {
-            Some(now)
+        let next = match self.heard.is_empty() {
+            true => self.ended.front().map(|(at, _)| *at),
+            false => Some(now),
         };
         if let Some(at) = next {
             out.timer(TimerId(QUIET << 56), at);

@@ -204,6 +204,17 @@ struct Work {
     walks: Vec<json::Scratch>,
 }
 
+/// A text of the message, or what a layer of it says.
+#[derive(Clone, Copy)]
+struct Text<'a> {
+    text: &'a [u8],
+    /// Those of the text.
+    octets: Octets,
+    path: Path<'a>,
+    in_key: bool,
+    scope: Scope,
+}
+
 /// One message under inspection.
 struct Look<'a> {
     shared: &'a Shared,
@@ -263,19 +274,24 @@ impl<'a> Look<'a> {
         if text.len() < SHORTEST {
             return true;
         }
-        let octets = Octets::of(text);
-        self.detect(text, octets, path, in_key, scope)
-            && self.inner(text, octets, path, in_key, scope)
+        let text = Text {
+            text,
+            octets: Octets::of(text),
+            path,
+            in_key,
+            scope,
+        };
+        self.detect(text) && self.inner(text)
     }
 
-    fn detect(
-        &mut self,
-        text: &[u8],
-        octets: Octets,
-        path: Path<'_>,
-        in_key: bool,
-        scope: Scope,
-    ) -> bool {
+    fn detect(&mut self, text: Text<'_>) -> bool {
+        let Text {
+            text,
+            octets,
+            path,
+            in_key,
+            scope,
+        } = text;
         let shared = self.shared;
         let (budget, scratch) = (&mut self.budget, &mut self.work.detect);
         let found = shared
@@ -302,14 +318,14 @@ impl<'a> Look<'a> {
     }
 
     /// What a text says when it is read once more.
-    fn inner(
-        &mut self,
-        text: &[u8],
-        octets: Octets,
-        path: Path<'_>,
-        in_key: bool,
-        scope: Scope,
-    ) -> bool {
+    fn inner(&mut self, text: Text<'_>) -> bool {
+        let Text {
+            text,
+            octets,
+            path,
+            in_key,
+            scope,
+        } = text;
         if self.layer >= self.shared.rules.max_layers || !layers::may_be(text, octets) {
             return true;
         }

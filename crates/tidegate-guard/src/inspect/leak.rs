@@ -214,8 +214,8 @@ impl Leaks {
     /// Which leaks a text may have, as bits; 0 for nearly every message.
     pub(crate) fn candidates(&self, text: &[u8]) -> u32 {
         let mut candidates = u32::from(has_digits(text));
-        let has = |any: &[Searcher; 2]| any.iter().any(|some| some.find(text).is_some());
-        if !self.any.as_ref().is_none_or(has) {
+        let has_none = |any: &[Searcher; 2]| any.iter().all(|some| some.find(text).is_none());
+        if self.any.as_ref().is_some_and(has_none) {
             return candidates;
         }
         self.needles

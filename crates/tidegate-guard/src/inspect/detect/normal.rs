@@ -114,7 +114,7 @@ impl Octets {
         others.0 & !self.0 == 0
     }
 
-    pub(crate) fn and(self, others: Octets) -> Octets {
+    pub(crate) fn or(self, others: Octets) -> Octets {
         Octets(self.0 | others.0)
     }
 

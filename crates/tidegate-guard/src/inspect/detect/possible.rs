@@ -72,7 +72,7 @@ fn needs(pattern: &Hir) -> Vec<Octets> {
 fn both(one: &[Octets], other: &[Octets]) -> Vec<Octets> {
     let pairs = one
         .iter()
-        .flat_map(|one| other.iter().map(|other| one.and(*other)));
+        .flat_map(|one| other.iter().map(|other| one.or(*other)));
     least(pairs.collect())
 }
 
