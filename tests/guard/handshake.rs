@@ -273,6 +273,14 @@ fn h6_h7_h8_h12_h13_h17_bad_requests_are_refused_and_the_upstream_sees_nothing()
         rows.push(row(path, ask().start(&format!("GET {path} HTTP/1.1")), 400));
     }
     refused(&guard, &upstream, &rows);
+    // And they are told what would be right.
+    for (ask, name, value) in [
+        (ask().set(version, "8"), "sec-websocket-version", "13"),
+        (ask().start("POST / HTTP/1.1"), "allow", "GET"),
+    ] {
+        let client = Client::ask(guard.address, &ask);
+        assert_eq!(field(&client.head, name), Some(value), "{}", client.head);
+    }
 }
 
 #[test]
@@ -313,6 +321,24 @@ fn h9_a_head_beyond_its_limits_is_refused_before_it_is_whole() {
         fields = fields.with("X", "1");
     }
     refused(&guard, &upstream, &[row("many fields", fields, 431)]);
+}
+
+#[test]
+fn h11_many_who_never_finish_do_not_keep_a_good_one_out() {
+    let upstream = Upstream::echo();
+    let guard = Guard::start(&upstream.url(), None, &["--workers", "1"]);
+    let slow: Vec<Client> = (0..400)
+        .map(|_| {
+            let mut client = Client::connect(guard.address);
+            client.send(b"GET / HTTP/1.1\r\nHost: localhost\r\nX: ");
+            client
+        })
+        .collect();
+    let mut good = Client::open(guard.address);
+    good.say(TEXT, b"meanwhile");
+    assert_eq!(good.frame().payload, b"meanwhile");
+    assert_eq!(upstream.seen.now().connections, 1);
+    drop(slow);
 }
 
 /// The deadline runs from the connection on, not from the last octet.

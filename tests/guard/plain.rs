@@ -1,9 +1,13 @@
 //! Requests that ask for no WebSocket: a reverse proxy, or a refusal; never a way around the guard.
 
 use crate::support::client::{Ask, Client};
-use crate::support::guard::Guard;
+use crate::support::guard::{Guard, Scratch};
 use crate::support::upstream::Upstream;
-use crate::support::wire::{TEXT, field};
+use crate::support::wire::{TEXT, field, read_head};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, ServerName};
+use std::sync::Arc;
+use tidegate::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 #[test]
 fn a_page_comes_from_the_same_upstream_and_the_connection_may_still_become_a_websocket() {
@@ -62,4 +66,106 @@ fn a_policy_may_refuse_them() {
         .without("Connection");
     assert_eq!(Client::ask(guard.address, &ask).status(), 426);
     assert_eq!(upstream.seen.now().connections, 0);
+}
+
+#[test]
+fn h18_http2_is_refused_by_its_own_words() {
+    let upstream = Upstream::echo();
+    let guard = Guard::before(&upstream.url());
+    let mut client = Client::connect(guard.address);
+    client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    client.send(&[0, 0, 0, 4, 0, 0, 0, 0, 0]);
+    let said = client.rest();
+    // SETTINGS, and GOAWAY with HTTP_1_1_REQUIRED (RFC 9113 §7).
+    let (settings, goaway) = said.split_at_checked(9).expect("a frame");
+    assert_eq!(settings, [0, 0, 0, 4, 0, 0, 0, 0, 0]);
+    assert_eq!(
+        (goaway[3], &goaway[9..]),
+        (7, &[0, 0, 0, 0, 0, 0, 0, 13][..])
+    );
+    assert_eq!(upstream.seen.now().connections, 0);
+}
+
+#[test]
+fn h18_no_tls_client_is_offered_http2() {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    let [certificate, key] = [
+        ("alpn.pem", made.cert.pem()),
+        ("alpn.key", made.signing_key.serialize_pem()),
+    ]
+    .map(|(name, text)| Scratch::new(name, &text));
+    let flags = ["--tls-cert", certificate.path(), "--tls-key", key.path()];
+    let upstream = Upstream::echo();
+    let guard = Guard::start(&upstream.url(), None, &flags);
+    let spoken = |offered: &[&[u8]]| {
+        let mut roots = RootCertStore::empty();
+        let root = CertificateDer::from_pem_slice(made.cert.pem().as_bytes()).expect("PEM");
+        roots.add(root).expect("a root");
+        let mut config = ClientConfig::builder_with_provider(tidegate::tls::provider())
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = offered.iter().map(|name| name.to_vec()).collect();
+        let name = ServerName::try_from("localhost").expect("a name");
+        let mut session = ClientConnection::new(Arc::new(config), name).expect("a session");
+        let mut socket = Client::connect(guard.address).stream;
+        while session.is_handshaking() {
+            session.complete_io(&mut socket).ok()?;
+        }
+        session.alpn_protocol().map(<[u8]>::to_vec)
+    };
+    assert_eq!(
+        spoken(&[b"h2", b"http/1.1"]).as_deref(),
+        Some(&b"http/1.1"[..])
+    );
+    assert_eq!(spoken(&[b"h2"]), None, "an alert");
+}
+
+#[test]
+fn h16_pages_over_tls_say_that_the_host_is_to_be_asked_over_tls() {
+    let made =
+        rcgen::generate_simple_self_signed(["api.example".to_owned()]).expect("a certificate");
+    let [certificate, key] = [
+        ("hsts.pem", made.cert.pem()),
+        ("hsts.key", made.signing_key.serialize_pem()),
+    ]
+    .map(|(name, text)| Scratch::new(name, &text));
+    let flags = ["--tls-cert", certificate.path(), "--tls-key", key.path()];
+    let upstream = Upstream::echo();
+    let policy = "[server]\nhosts = [\"api.example\"]\n";
+    let guard = Guard::start(&upstream.url(), Some(policy), &flags);
+    let asked = |host: &str| {
+        let mut roots = RootCertStore::empty();
+        let root = CertificateDer::from_pem_slice(made.cert.pem().as_bytes()).expect("PEM");
+        roots.add(root).expect("a root");
+        let config = ClientConfig::builder_with_provider(tidegate::tls::provider())
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let name = ServerName::try_from("api.example").expect("a name");
+        let session = ClientConnection::new(Arc::new(config), name).expect("a session");
+        let mut stream = StreamOwned::new(session, Client::connect(guard.address).stream);
+        let ask = format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        std::io::Write::write_all(&mut stream, ask.as_bytes()).expect("it is taken");
+        let head = read_head(&mut stream).expect("an answer");
+        field(&head, "strict-transport-security").map(str::to_owned)
+    };
+    assert_eq!(asked("api.example").as_deref(), Some("max-age=86400"));
+    // A developer's machine has other servers under the same name.
+    assert_eq!(asked("localhost"), None);
+    assert_eq!(asked(&guard.address.to_string()), None);
+    let plain = Guard::with_policy(&upstream.url(), policy);
+    let ask = Ask::new(plain.address, "/")
+        .without("Upgrade")
+        .without("Connection");
+    let client = Client::ask(plain.address, &ask.set("Host", "api.example"));
+    assert_eq!(
+        (
+            client.status(),
+            field(&client.head, "strict-transport-security")
+        ),
+        (200, None)
+    );
 }

@@ -4,6 +4,7 @@
 mod drawing;
 mod layers;
 mod links;
+mod rows;
 mod source;
 mod strays;
 
@@ -29,7 +30,7 @@ pub(crate) fn job() -> Result<()> {
 /// Every check is one test; each fault is printed.
 pub(crate) fn run() -> Result<Count> {
     let files = Files::read(tree::root())?;
-    let checks: [(&str, Vec<String>); 10] = [
+    let checks: [(&str, Vec<String>); 11] = [
         (
             "dependencies point down, siblings never meet",
             layers::faults(tree::metadata()),
@@ -59,6 +60,10 @@ pub(crate) fn run() -> Result<Count> {
         (
             "no machine's paths, no registry's hosts",
             strays::faults(&files),
+        ),
+        (
+            "every row of the guard's threats has its tests",
+            rows::faults(&files),
         ),
         (
             "the npm lock names no registry",

@@ -111,7 +111,7 @@ pub(crate) struct ServeArgs {
     pub(crate) allow_plain: bool,
 
     /// Put a guard before the hub's WebSockets, with this policy (TOML, as tidegate guard has it): it decides on hosts,
-    /// pages, paths and what clients may say
+    /// pages, paths and what clients may say; what the hub sends them, and what comes by the HTTP API, is not judged
     #[arg(long, value_name = "FILE", env = "TIDEGATE_GUARD")]
     pub(crate) guard: Option<PathBuf>,
 
@@ -133,7 +133,8 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "CHANNEL=TEXT", env = "TIDEGATE_FEED_HELLO")]
     pub(crate) feed_hello: Vec<String>,
 
-    /// How long clients have to leave after SIGTERM or SIGINT [default: 30]
+    /// How long clients have to leave after SIGTERM or SIGINT; they are asked to one after the other, within half of this
+    /// ([drain] of --config) [default: 30]
     #[arg(long, value_name = "SECONDS", env = "TIDEGATE_DRAIN")]
     #[arg(value_parser = clap::value_parser!(u32).range(0..=86_400))]
     pub(crate) drain: Option<u32>,

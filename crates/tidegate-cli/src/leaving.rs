@@ -10,11 +10,27 @@ use tidegate_proto::Time;
 pub(crate) struct Pace {
     /// All have been asked after this time.
     pub(crate) window: Duration,
-    /// So many a second, of this worker, while that fits the window; zero counts as 1.
+    /// So many a second while that fits the window; zero counts as 1.
     pub(crate) per_second: u32,
 }
 
 impl Pace {
+    /// The usual one, of all workers together: 1,000 a second, within 10 s and half of the whole `drain`.
+    pub(crate) fn usual(drain: Duration) -> Pace {
+        Pace {
+            window: Duration::from_secs(10).min(drain / 2),
+            per_second: 1_000,
+        }
+    }
+
+    /// One worker's share: all of them begin at once.
+    pub(crate) fn share(self, workers: u32) -> Pace {
+        Pace {
+            per_second: self.per_second.div_ceil(workers),
+            ..self
+        }
+    }
+
     /// How long it takes to ask so many.
     fn span(self, peers: usize) -> Duration {
         let micros = peers as u64 * 1_000_000 / u64::from(self.per_second.max(1));
@@ -79,6 +95,12 @@ impl<P> Leaving<P> {
     /// When the next one is due.
     pub(crate) fn next(&self) -> Option<Time> {
         self.queue.front().map(|(at, _)| *at)
+    }
+
+    /// How many were given a time, and how long ago that began.
+    pub(crate) fn so_far(&self, now: Time) -> (usize, Duration) {
+        let over = self.begun.map_or(Duration::ZERO, |begun| now.since(begun));
+        (self.placed, over)
     }
 }
 

@@ -239,11 +239,7 @@ impl Routes {
 
     /// This worker's share of the pace.
     fn pace(&self) -> Pace {
-        let pace = self.rules.pace;
-        Pace {
-            per_second: pace.per_second.div_ceil(self.workers),
-            ..pace
-        }
+        self.rules.pace.share(self.workers)
     }
 
     fn open_hub(&mut self, peer: PeerId, request: &Request, out: &mut Out<'_>) -> Opening {

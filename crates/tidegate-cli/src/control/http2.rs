@@ -1,8 +1,10 @@
 //! One HTTP/2 connection (TLS with ALPN, or prior knowledge): its ordinary requests are the site's to answer, and
 //! each extended CONNECT (RFC 8441) is a bridged peer of a worker. It decides nothing about WebSockets itself.
+//! A client that gives up streams again and again (rapid reset) is sent GOAWAY and closed.
 
 use super::answer::{self, Answer};
 use super::connection::{LAST_ANSWER, MAX_HEAD, answer as answer_page};
+use super::given_up::GivenUp;
 use super::site::Site;
 use bytes::Bytes;
 use http_body_util::Full;
@@ -19,10 +21,10 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
-use tidegate::engine::{Bridge, Bridged, PlainHttp};
+use tidegate::engine::{Bridge, Bridged, PlainHttp, PlainIo};
 use tidegate_proto::handshake::Refusal;
 use tidegate_proto::handshake::connect::{PROTOCOL, Target, Translated, to_http1};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy, split};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy, sink, split};
 use tokio::sync::watch;
 use tokio::time::{interval, timeout};
 use tracing::debug;
@@ -36,35 +38,71 @@ pub(super) async fn serve(
 ) {
     let alive = Arc::new(());
     let open = Arc::downgrade(&alive);
+    let given_up = Arc::new(GivenUp::default());
     let client = Client {
         remote: plain.remote,
         secure: plain.secure,
         site,
         bridge,
         alive,
+        given_up: Arc::clone(&given_up),
     };
     let client = Arc::new(client);
     let service = service_fn(move |request| {
         let client = Arc::clone(&client);
-        async move { Ok::<_, Infallible>(client.answer(request).await) }
+        async move {
+            // Dropped before there is an answer: the client has reset the stream.
+            let stream = client.given_up.unless_kept();
+            let answer = client.answer(request).await;
+            stream.keep();
+            Ok::<_, Infallible>(answer)
+        }
     });
     let mut connection = pin!(builder().serve_connection(TokioIo::new(plain.io), service));
-    let ended = tokio::select! {
-        result = connection.as_mut() => Some(result),
-        _ = stopped.wait_for(|stop| *stop) => None,
-        () = idle(&open) => None,
+    let end = tokio::select! {
+        result = connection.as_mut() => End::Over(result),
+        _ = stopped.wait_for(|stop| *stop) => End::Wanted,
+        () = idle(&open) => End::Wanted,
+        () = given_up.too_often() => End::Deserved,
     };
-    let ended = match ended {
-        Some(ended) => ended,
-        None => {
+    let ended = match end {
+        End::Over(ended) => ended,
+        End::Wanted => {
             // Streams that are open go on: the workers end their WebSockets.
             connection.as_mut().graceful_shutdown();
             connection.await
+        }
+        End::Deserved => {
+            debug!(remote = %plain.remote, "too many streams were reset; HTTP/2 connection closed");
+            connection.as_mut().graceful_shutdown();
+            // GOAWAY goes out; what is still open goes with the connection.
+            timeout(GOODBYE, connection).await.unwrap_or(Ok(()))
         }
     };
     if let Err(error) = ended {
         debug!(%error, "HTTP/2 connection ended");
     }
+}
+
+/// Why a connection ends.
+enum End {
+    Over(hyper::Result<()>),
+    /// The server stops, or nothing is open any more.
+    Wanted,
+    /// Its client resets too many streams.
+    Deserved,
+}
+
+/// Tells a client that spoke HTTP/2 unasked that this listener has HTTP/1.1 only (RFC 9113 §7, HTTP_1_1_REQUIRED), and
+/// closes.
+pub(crate) async fn refuse(mut io: PlainIo) {
+    let told = async {
+        io.write_all(&ONLY_HTTP1).await?;
+        io.shutdown().await?;
+        // What it has sent meanwhile is read, lest a reset overtakes the answer.
+        copy(&mut io.take(MAX_HEAD as u64), &mut sink()).await
+    };
+    let _ = timeout(LAST_ANSWER, told).await; // a client that does not take it has gone
 }
 
 fn builder() -> Builder<TokioExecutor> {
@@ -77,6 +115,7 @@ fn builder() -> Builder<TokioExecutor> {
         .initial_connection_window_size(STREAM_WINDOW * MAX_STREAMS)
         .max_send_buf_size(STREAM_WINDOW as usize)
         .max_header_list_size(MAX_HEAD as u32)
+        .max_local_error_reset_streams(MAX_STREAMS as usize)
         .keep_alive_interval(PING_AFTER)
         .keep_alive_timeout(PONG_WITHIN);
     builder
@@ -106,6 +145,7 @@ struct Client {
     bridge: Bridge,
     /// One reference for each WebSocket.
     alive: Arc<()>,
+    given_up: Arc<GivenUp>,
 }
 
 impl Client {
@@ -151,11 +191,16 @@ impl Client {
             return Ok(response(&answer, body.unwrap_or_default()));
         }
         let (upgrading, alive) = (hyper::upgrade::on(&mut request), Arc::clone(&self.alive));
+        let given_up = Arc::clone(&self.given_up);
         tokio::spawn(async move {
             let _alive = alive;
+            let stream = given_up.unless_kept();
             // A client that goes before it has read the answer is a connection that was lost.
             if let Ok(upgraded) = upgrading.await {
-                relay(TokioIo::new(upgraded), io, rest).await;
+                match relay(TokioIo::new(upgraded), io, rest).await {
+                    LeftFirst::Worker => stream.keep(),
+                    LeftFirst::Client => {}
+                }
             }
         });
         debug!(remote = %self.remote, "a WebSocket over HTTP/2");
@@ -184,8 +229,14 @@ async fn read_rest(mut io: Bridged, mut body: Vec<u8>) -> Vec<u8> {
     body
 }
 
+/// Who ended a WebSocket. In a closing handshake that is the server's part (RFC 6455 §7.1.1).
+enum LeftFirst {
+    Client,
+    Worker,
+}
+
 /// Octets both ways until the worker lets go, or the client's stream is reset.
-async fn relay<S: AsyncRead + AsyncWrite>(client: S, worker: Bridged, early: Vec<u8>) {
+async fn relay<S: AsyncRead + AsyncWrite>(client: S, worker: Bridged, early: Vec<u8>) -> LeftFirst {
     let (mut from_client, mut to_client) = split(client);
     let (mut from_worker, mut to_worker) = split(worker);
     let mut up = pin!(async {
@@ -199,16 +250,25 @@ async fn relay<S: AsyncRead + AsyncWrite>(client: S, worker: Bridged, early: Vec
     });
     // How it ended is for the ends to say: both see what became of the other.
     tokio::select! {
+        // What has come is passed on before anybody is said to have left.
+        biased;
+        // The worker waits no longer than this for a client's end either.
+        _ = down.as_mut() => {
+            drop(timeout(LAST_ANSWER, up).await);
+            LeftFirst::Worker
+        }
         ended = up.as_mut() => match ended {
-            Ok(()) => drop(down.await),
+            Ok(()) => {
+                drop(down.await);
+                LeftFirst::Client
+            }
             // The worker has let go: what it said last is still to be passed on.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                 drop(timeout(LAST_ANSWER, down).await);
+                LeftFirst::Worker
             }
-            Err(_) => {}
+            Err(_) => LeftFirst::Client,
         },
-        // The worker waits no longer than this for a client's end either.
-        _ = down.as_mut() => drop(timeout(LAST_ANSWER, up).await),
     }
 }
 
@@ -247,3 +307,11 @@ const PONG_WITHIN: Duration = Duration::from_secs(10);
 const IDLE: Duration = Duration::from_secs(60);
 /// How long a worker may take to answer a handshake.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long GOAWAY may take to a client that misbehaves.
+const GOODBYE: Duration = Duration::from_secs(1);
+/// An empty SETTINGS, with which a server begins, and a GOAWAY of HTTP_1_1_REQUIRED (0xd) before the first stream.
+const ONLY_HTTP1: [u8; 26] = [
+    0, 0, 0, 4, 0, 0, 0, 0, 0, // SETTINGS
+    0, 0, 8, 7, 0, 0, 0, 0, 0, // GOAWAY
+    0, 0, 0, 0, 0, 0, 0, 0xD,
+];

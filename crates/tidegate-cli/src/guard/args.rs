@@ -86,7 +86,8 @@ pub(crate) struct GuardArgs {
     #[arg(long, env = "TIDEGATE_GUARD_ALLOW_PLAIN")]
     pub(super) allow_plain: bool,
 
-    /// How long clients have to leave after SIGTERM or SIGINT [default: 30]
+    /// How long clients have to leave after SIGTERM or SIGINT. They are asked to (1012) one after the other, 1,000 a second,
+    /// so that they do not all come back at once; many of them faster: within half of this, and 10 s [default: 30]
     #[arg(long, value_name = "SECONDS", env = "TIDEGATE_GUARD_DRAIN")]
     #[arg(value_parser = clap::value_parser!(u32).range(0..=86_400))]
     pub(super) drain: Option<u32>,

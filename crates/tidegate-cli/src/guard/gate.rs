@@ -7,7 +7,6 @@ use std::net::IpAddr;
 use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 use tidegate_guard::audit::{Event, What};
 use tidegate_guard::door::Shared;
 use tidegate_guard::{Policy, Relay, RelayCounts, RelayMail, RelaySettings, Witness};
@@ -15,7 +14,7 @@ use tidegate_proto::handshake::client::Accepted;
 use tidegate_proto::{
     CloseCode, Closed, DialError, Handler, Incoming, Opening, Outboxes, PeerId, Request, TimerId,
 };
-use tracing::debug;
+use tracing::{debug, info};
 
 /// What the gates of all workers share.
 #[derive(Default)]
@@ -58,6 +57,7 @@ pub(super) struct Gate {
     clients: Vec<Option<(PeerId, IpAddr)>>,
     open: usize,
     leaving: Leaving<PeerId>,
+    /// This worker's share.
     pace: Pace,
 }
 
@@ -69,13 +69,9 @@ impl Gate {
         counts: Arc<RelayCounts>,
         admission: Arc<Admission>,
         tally: Arc<Tally>,
-        drain: Duration,
+        pace: Pace,
         (shared, witness): (Shared, Witness),
     ) -> Gate {
-        let pace = Pace {
-            window: (drain / 2).min(Duration::from_secs(5)),
-            per_second: 500,
-        };
         Gate {
             limits: limits(&settings.policy),
             relay: Relay::new(settings, counts, shared, Arc::clone(&witness)),
@@ -116,8 +112,16 @@ impl Gate {
         while let Some(peer) = self.leaving.due(out.now()) {
             self.relay.drain(peer, out);
         }
-        if let Some(next) = self.leaving.next() {
-            out.timer(LEAVING, next);
+        match self.leaving.next() {
+            Some(next) => out.timer(LEAVING, next),
+            None => {
+                let (clients, over) = self.leaving.so_far(out.now());
+                info!(
+                    clients,
+                    seconds = over.as_secs_f64(),
+                    "all clients of this worker were asked to leave"
+                );
+            }
         }
     }
 }
@@ -240,3 +244,6 @@ impl Handler for Gate {
 
 /// The next client leaves.
 const LEAVING: TimerId = TimerId(2 << 56);
+
+#[cfg(test)]
+mod tests;

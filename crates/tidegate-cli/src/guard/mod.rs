@@ -21,6 +21,7 @@ use crate::control::admin::{Access, Bound, ServerState, bind};
 use crate::control::{self, Process};
 use crate::error::Failure;
 use crate::hosts::Hosts;
+use crate::leaving::Pace;
 use crate::serve::{bind_failure, cannot_listen, local_url};
 use crate::signals::Wanted;
 use crate::{logs, service, signals};
@@ -228,13 +229,15 @@ fn start_workers(
     }
     let in_force = Arc::clone(&shared.in_force);
     let (admission, tally) = (Arc::clone(&shared.admission), Arc::clone(&shared.tally));
-    let (relays, drain) = (shared.relays.clone(), settings.drain);
+    let relays = shared.relays.clone();
+    let workers = u32::try_from(settings.workers).unwrap_or(u32::MAX);
+    let pace = Pace::usual(settings.drain).share(workers);
     let (inside, witness) = (shared.door.clone(), Arc::clone(&shared.witness));
     let gate = move |worker: tidegate_proto::WorkerId| {
         let counts = Arc::clone(&relays[usize::from(worker.0)]);
         let (admission, tally) = (Arc::clone(&admission), Arc::clone(&tally));
         let told = (inside.clone(), Arc::clone(&witness));
-        Gate::new(in_force.get(), counts, admission, tally, drain, told)
+        Gate::new(in_force.get(), counts, admission, tally, pace, told)
     };
     server
         .start(gate)

@@ -8,7 +8,7 @@ use super::listener::Listener;
 use super::proxy::Proxy;
 use super::settings::{Target, policy};
 use crate::control::admin::{self, Bound, ServerState};
-use crate::control::{Arrivals, connection};
+use crate::control::{Arrivals, connection, http2};
 use crate::error::Failure;
 use rustls::ClientConfig;
 use std::io;
@@ -142,7 +142,10 @@ async fn run(
             _ = stopped.changed() => break,
             Some(_) = connections.join_next() => {}
             arrived = arrivals.next(), if room => match arrived {
-                Some(plain) if plain.is_http2() => debug!("HTTP/2 is not spoken; closed"),
+                Some(plain) if plain.is_http2() => {
+                    debug!(remote = %plain.remote, "HTTP/2 is not spoken; refused");
+                    connections.spawn(http2::refuse(plain.io));
+                }
                 Some(plain) => {
                     let proxy = Arc::new(Proxy {
                         in_force: Arc::clone(&parts.in_force),

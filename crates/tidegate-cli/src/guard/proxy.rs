@@ -15,7 +15,7 @@ use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tidegate_guard::policy::PlainHttp;
@@ -45,10 +45,19 @@ impl Answers for Proxy {
 
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<Passing> {
         let settings = self.in_force.get();
-        match self.pass(&settings, request).await {
+        let name = authority(&request).map(|authority| host_of(&authority));
+        let mut response = match self.pass(&settings, request).await {
             Ok(response) => response,
             Err(Refused(status, why)) => answer::line(status, &why).map(Passing::from),
+        };
+        if self.secure && name.is_ok_and(|name| is_public(&name)) {
+            // What the upstream says of it counts.
+            let header = response
+                .headers_mut()
+                .entry(header::STRICT_TRANSPORT_SECURITY);
+            header.or_insert(HeaderValue::from_static(ONLY_TLS));
         }
+        response
     }
 }
 
@@ -236,6 +245,12 @@ fn host_of(authority: &str) -> String {
     host.to_ascii_lowercase()
 }
 
+/// A name of which RFC 6797 can speak, and which is not shared by all that runs on this machine.
+fn is_public(host: &str) -> bool {
+    let local = host == "localhost" || host.ends_with(".localhost");
+    !local && !host.starts_with('[') && host.parse::<Ipv4Addr>().is_err()
+}
+
 impl From<Full<Bytes>> for Passing {
     fn from(body: Full<Bytes>) -> Passing {
         Passing(BoxBody::new(body.map_err(|never| match never {})))
@@ -264,3 +279,5 @@ impl hyper::body::Body for Passing {
 
 /// From the connection to the head of the answer.
 const ANSWER: Duration = Duration::from_secs(60);
+/// For a day: long enough to matter to who comes back, and over soon where somebody thinks again.
+const ONLY_TLS: &str = "max-age=86400";

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tidegate_guard::behaviour::Behaviours;
 use tidegate_guard::credential::Unsigned;
 use tidegate_guard::door::Shared;
-use tidegate_guard::{Direction, Policy, Proxies, Witness};
+use tidegate_guard::{Direction, Mode, Policy, Proxies, Witness};
 
 /// What stands before the hub for as long as the process runs.
 pub(crate) struct Serving {
@@ -84,9 +84,19 @@ fn not_the_hubs(policy: &Policy) -> Option<(&'static str, &'static str)> {
             any(&leaves),
             ("[schema.to_client]", "what the hub says is not judged"),
         ),
+        (
+            any(&|route| names_a_leak(route)),
+            ("a leak rule", "what the hub says is not judged"),
+        ),
     ];
     rows.into_iter()
         .find_map(|(said, what)| said.then_some(what))
+}
+
+/// A rule about what leaves is spoken of, and not to turn it off.
+fn names_a_leak(route: &tidegate_guard::Route) -> bool {
+    let mut modes = route.rules.modes.iter();
+    modes.any(|(name, mode)| name.starts_with("leak") && *mode != Mode::Off)
 }
 
 impl Serving {
@@ -139,7 +149,7 @@ mod tests {
         let asked = |text: &str| not_the_hubs(&Policy::parse(text).expect(text));
         for good in [
             "",
-            "[rules]\nmode = \"block\"\n",
+            "[rules]\nmode = \"block\"\nleak = \"off\"\n",
             "[audit]\nfile = \"a.jsonl\"\n",
             "[limits]\nconnections = 2\n",
             "[origins]\nallow = [\"https://app.example\"]\n",
@@ -156,6 +166,8 @@ mod tests {
             "[compression]\ndeflate = \"on\"\n",
             "[server]\ntrusted_proxies = [\"10.0.0.0/8\"]\n",
             "[server]\nplain_http = \"refuse\"\n",
+            "[rules]\nleak-card = \"mask\"\n",
+            "[[routes]]\npath = \"/connection/websocket\"\nrules.leak = \"block\"\n",
             "[behaviour]\norder = [{ first = \"a\", then = [\"b\"] }]\n",
         ] {
             assert!(asked(bad).is_some(), "{bad}");

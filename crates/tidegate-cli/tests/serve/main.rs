@@ -9,6 +9,7 @@ mod exits;
 mod feed;
 mod guarded;
 mod http2;
+mod http2_floods;
 mod kept;
 mod keys;
 mod pages;

@@ -265,6 +265,10 @@ fn hosts_and_paths_are_judged_before_anything_else() {
         Err((421, "host"))
     );
     assert_eq!(judged(&door, "/other", &[]).map(|_| ()), Err((404, "path")));
+    // A target that names a host, too.
+    let named = |target: &str| judged(&door, target, &[]).map(|_| ());
+    assert_eq!(named("http://localhost:8080/chat"), Ok(()));
+    assert_eq!(named("http://localhost/chat"), Err((400, "host_twice")));
     for path in [
         "/chat%2f..",
         "/chat/../admin",

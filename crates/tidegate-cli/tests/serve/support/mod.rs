@@ -1,5 +1,6 @@
 //! What the tests need: a server process, an HTTP request, a WebSocket client.
 
+pub(crate) mod h2;
 pub(crate) mod http;
 pub(crate) mod process;
 pub(crate) mod ws;
