@@ -44,7 +44,7 @@ pub(crate) fn job(words: &[&str]) -> Result<()> {
     let options = Options::read(words)?;
     let mut count = Count::default();
     for role in &options.roles {
-        for tls in options.transports(*role) {
+        for tls in options.tls.clone() {
             count += options.run(*role, tls, None, Kept::Write)?;
         }
     }
@@ -81,7 +81,7 @@ pub(crate) fn steps(steps: &mut Steps, binary: &Path, full: bool) {
             });
         }
     }
-    // Through the guard: with compression on always, the other two in the long form.
+    // Through the guard: with compression on always, the others in the long form.
     let through: &[Role] = match full {
         true => &Role::GUARD,
         false => &[Role::Guard],
@@ -91,7 +91,7 @@ pub(crate) fn steps(steps: &mut Steps, binary: &Path, full: bool) {
             engine: Engine::Kosoku,
             ..options.clone()
         };
-        for tls in options.transports(*role) {
+        for tls in options.tls.clone() {
             let name = format!("conformance, {}", role.with(tls));
             interop::step(steps, &name, &["python"], || {
                 options.run(*role, tls, Some(binary), Kept::Compare)
@@ -166,13 +166,6 @@ impl Options {
             }
         }
         Ok(options)
-    }
-
-    /// Plain, TLS or both. The guard's client side has no form with TLS: it would ask nothing new.
-    fn transports(&self, role: Role) -> Vec<bool> {
-        let mut tls = self.tls.clone();
-        tls.retain(|tls| !(*tls && role == Role::Calling));
-        tls
     }
 
     fn cases(&self) -> Vec<String> {

@@ -33,8 +33,10 @@ pub(crate) enum Role {
     Guard,
     /// The same with compression declined, which is the guard's default.
     Declining,
-    /// `tidegate guard` between our client and a fuzzing server, which examines the guard's other side.
+    /// `tidegate guard` between our client and a fuzzing server, which examines the guard's other side; compression on.
     Calling,
+    /// The same with compression declined.
+    CallingDeclining,
 }
 
 impl Role {
@@ -42,9 +44,14 @@ impl Role {
     /// Those of the async face.
     pub(crate) const ASYNC: [Role; 4] = [Role::Accept, Role::Hyper, Role::Axum, Role::Connect];
     /// Those of the gateway.
-    pub(crate) const GUARD: [Role; 3] = [Role::Guard, Role::Declining, Role::Calling];
+    pub(crate) const GUARD: [Role; 4] = [
+        Role::Guard,
+        Role::Declining,
+        Role::Calling,
+        Role::CallingDeclining,
+    ];
 
-    /// The role of this name; `async` are the four of the async face, `guards` the three of the gateway.
+    /// The role of this name; `async` are the four of the async face, `guards` the four of the gateway.
     pub(super) fn read(name: &str) -> Result<Vec<Self>> {
         let all = Self::ALL.into_iter().chain(Self::ASYNC).chain(Self::GUARD);
         let named: Vec<Self> = match name {
@@ -54,7 +61,7 @@ impl Role {
         };
         if named.is_empty() {
             let there = "there are server, client, accept, hyper, axum, connect, guard, guard-declining, \
-                         guard-calling, async and guards";
+                         guard-calling, guard-calling-declining, async and guards";
             return Err(format!("no role {name}; {there}").into());
         }
         Ok(named)
@@ -71,6 +78,7 @@ impl Role {
             Self::Guard => "guard",
             Self::Declining => "guard-declining",
             Self::Calling => "guard-calling",
+            Self::CallingDeclining => "guard-calling-declining",
         }
     }
 
@@ -88,12 +96,17 @@ impl Role {
         ];
         let none: &[&str] = match self {
             Self::Guard => &[],
-            Self::Declining => &["12.", "13."],
+            Self::Declining | Self::CallingDeclining => &["12.", "13."],
             Self::Calling => &["13.2.", "13.5.", "13.6."],
             _ => return true,
         };
         let never = none.iter().any(|group| case.starts_with(group));
         !never && !ECHO_THEN_BREACH.contains(&case)
+    }
+
+    /// The guard's own calls are examined.
+    fn is_calling(self) -> bool {
+        matches!(self, Self::Calling | Self::CallingDeclining)
     }
 
     /// Deals the cases among about `shards` processes. `connect()` takes some of them with another setting than
@@ -121,7 +134,14 @@ impl Role {
             Self::Connect => format!("the library's connect() as the client, {scheme}"),
             Self::Guard => format!("`tidegate guard` before /echo, deflate on, {scheme}"),
             Self::Declining => format!("`tidegate guard` before /echo, deflate declined, {scheme}"),
-            Self::Calling => format!("`tidegate guard` as the client of its upstream, {scheme}"),
+            Self::Calling => {
+                format!("`tidegate guard` as the client of its upstream, deflate on, {scheme}")
+            }
+            Self::CallingDeclining => {
+                format!(
+                    "`tidegate guard` as the client of its upstream, deflate declined, {scheme}"
+                )
+            }
         }
     }
 }
@@ -148,7 +168,9 @@ impl Run {
         match role {
             Role::Server => self.server()?,
             Role::Accept | Role::Hyper | Role::Axum => self.door(role.name())?,
-            Role::Client | Role::Connect | Role::Calling => self.client(role)?,
+            Role::Client | Role::Connect | Role::Calling | Role::CallingDeclining => {
+                self.client(role)?
+            }
             Role::Guard | Role::Declining => self.guarded(role)?,
         }
         let mut verdict = Verdict::new(asked);
@@ -184,7 +206,8 @@ impl Run {
         let server = Server::start(&self.binary, &[])?;
         let peer = self.tls.then(|| Peer::build(true)).transpose()?;
         let pair = peer.as_ref().map(|peer| &*peer.pair);
-        let (_guard, port) = self.guard(role, server.port(), pair, &self.out)?;
+        let upstream = format!("ws://127.0.0.1:{}", server.port());
+        let (_guard, port) = self.guard(role, &upstream, pair, &self.out)?;
         match &peer {
             Some(peer) if !self.engine.has_tls() => {
                 let address = format!("127.0.0.1:{port}");
@@ -197,16 +220,17 @@ impl Run {
         server.stop()
     }
 
-    /// A guard before a port of this machine, with this certificate if any, and its own port. Its limits are those of `/echo`; content rules watch.
+    /// A guard before a server of this machine, and its own port. The pair is its certificate, or what vouches for its
+    /// upstream. Its limits are those of `/echo`; content rules watch.
     fn guard(
         &self,
         role: Role,
-        upstream: u16,
+        upstream: &str,
         pair: Option<&Path>,
         folder: &Path,
     ) -> Result<(Child, u16)> {
         let deflate = match role {
-            Role::Declining => "declined",
+            Role::Declining | Role::CallingDeclining => "declined",
             _ => "on",
         };
         let policy = folder.join("guard.toml");
@@ -214,15 +238,12 @@ impl Run {
         let mut command = Command::new(&self.binary);
         command
             .args(["guard", "--listen", "127.0.0.1:0", "--admin", "off"])
-            .args([
-                "--log",
-                "warn",
-                "--upstream",
-                &format!("ws://127.0.0.1:{upstream}"),
-            ])
+            .args(["--log", "warn", "--upstream", upstream])
             .arg("--policy")
             .arg(&policy);
-        if let Some(pair) = pair {
+        if let Some(pair) = pair.filter(|_| role.is_calling()) {
+            command.arg("--upstream-ca").arg(pair.join("cert.pem"));
+        } else if let Some(pair) = pair {
             command.arg("--tls-cert").arg(pair.join("cert.pem"));
             command.arg("--tls-key").arg(pair.join("key.pem"));
         }
@@ -294,23 +315,27 @@ impl Run {
             let command = self.engine.server(port, own_tls, cases, &folder)?;
             let mut engine = Child::start(command, &folder.join("engine.log"))?;
             engine.until(|_| TcpStream::connect(("127.0.0.1", port)).ok())?;
-            let mut tunnel = None;
-            if role == Role::Calling {
-                let (child, own) = self.guard(role, port, None, &folder)?;
-                tunnel = Some(child);
-                port = own;
-            }
+            let mut between = Vec::new();
             if self.tls && !self.engine.has_tls() {
                 let (child, own) = peer.tunnel("unwrap", &format!("127.0.0.1:{port}"), &folder)?;
-                tunnel = Some(child);
+                between.push(child);
+                port = own;
+            }
+            // What is examined is its TLS, too: our client then speaks to it without.
+            if role.is_calling() {
+                let scheme = if self.tls { "wss" } else { "ws" };
+                let upstream = format!("{scheme}://127.0.0.1:{port}");
+                let pair = self.tls.then_some(&*peer.pair);
+                let (child, own) = self.guard(role, &upstream, pair, &folder)?;
+                between.push(child);
                 port = own;
             }
             let alone = cases.iter().any(|case| wants_alone(case));
             let command = peer.client(role, port, alone);
             let client = Child::start(command, &folder.join("client.log"))?;
-            rows.push((engine, tunnel, client));
+            rows.push((engine, between, client));
         }
-        for (engine, _tunnel, client) in &mut rows {
+        for (engine, _between, client) in &mut rows {
             client
                 .wait(deadline)
                 .map_err(|why| format!("the client: {why}\nthe engine:\n{}", engine.tail()))?;
@@ -358,12 +383,13 @@ impl Peer {
             _ => (&self.program, "client"),
         };
         let mut command = Command::new(program);
-        let scheme = if self.tls { "wss" } else { "ws" };
+        let tls = self.tls && !role.is_calling();
+        let scheme = if tls { "wss" } else { "ws" };
         command.args([word, &format!("{scheme}://127.0.0.1:{port}"), AGENT]);
         if alone && role == Role::Connect {
             command.arg("--no-takeover");
         }
-        if self.tls {
+        if tls {
             command.arg(self.pair.join("cert.pem"));
         }
         command
