@@ -42,6 +42,7 @@ use hold::{Asked, Later};
 use peers::{Peer, Peers, Stage};
 use std::collections::VecDeque;
 use std::io::IoSlice;
+use std::sync::Arc;
 use std::time::Duration;
 use timers::Wheel;
 
@@ -140,10 +141,21 @@ impl<H: Handler> Endpoint<H> {
             octets: Vec::new(),
             scan: HeadScan::default(),
             deadline,
+            certificate: None,
         };
         let id = self.core.peers.insert(Peer::new(info, stage));
         self.core.arm(id);
         id
+    }
+
+    /// A client's transport has shown this certificate (X.509, DER) and the driver has verified it, before any octet of the
+    /// request came: the handler finds it in the [`Request`]. It is kept until the request is answered.
+    pub fn handle_certificate(&mut self, peer: PeerId, shown: Arc<[u8]>) {
+        if let Some(Stage::Head { certificate, .. }) =
+            self.core.peers.get_mut(peer).map(|p| &mut p.stage)
+        {
+            *certificate = Some(shown);
+        }
     }
 
     /// Octets came from a peer; all are taken. `input` is changed: payloads are unmasked in place.
@@ -437,7 +449,13 @@ impl<H: Handler> Endpoint<H> {
         let Some(entry) = self.core.peers.get_mut(peer) else {
             return;
         };
-        let Stage::Head { octets, scan, .. } = &mut entry.stage else {
+        let Stage::Head {
+            octets,
+            scan,
+            certificate,
+            ..
+        } = &mut entry.stage
+        else {
             return;
         };
         octets.extend_from_slice(input);
@@ -451,6 +469,7 @@ impl<H: Handler> Endpoint<H> {
             (Head::Bad(refusal), _) => self.core.refuse(peer, &refusal),
             (Head::Upgrade(request), len) => {
                 let rest = input.len() - (octets.len() - len).min(input.len());
+                let request = request.with_certificate(certificate.take());
                 self.upgrade(peer, &request, mail);
                 self.settle(mail);
                 let held = matches!(

@@ -7,6 +7,7 @@ use crate::handshake::HeadScan;
 use crate::time::Time;
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// Names a worker; they are numbered from 0.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -74,6 +75,8 @@ pub(super) enum Stage {
         octets: Vec<u8>,
         scan: HeadScan,
         deadline: Time,
+        /// What the client has shown of itself.
+        certificate: Option<Arc<[u8]>>,
     },
     /// The handler has not decided yet.
     Asked(Box<Asked>),

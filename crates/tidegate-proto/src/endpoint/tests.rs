@@ -31,6 +31,9 @@ impl Handler for Recorder {
 
     fn open(&mut self, _: PeerId, request: &Request, _: &mut Outboxes<'_, String>) -> Opening {
         self.log.push(format!("open {}", request.path()));
+        if let Some(shown) = request.certificate() {
+            self.log.push(format!("shown {shown:?}"));
+        }
         if request.path() == "/nowhere" {
             return Opening::Reject(Rejection::new(404, "nothing here"));
         }
@@ -408,4 +411,18 @@ fn an_idle_peer_is_pinged_and_then_dropped() {
     world.pass(61_030);
     assert_eq!(world.endpoint.transport(peer), Transport::Close);
     assert_eq!(world.log().last(), Some(&"closed 0 Transport"));
+}
+
+#[test]
+fn a_certificate_of_the_transport_is_the_requests_and_only_before_it_is_answered() {
+    let mut world = World::new();
+    let peer = world.connect();
+    world.endpoint.handle_certificate(peer, [1, 2].into());
+    let (first, rest) = REQUEST.split_at(30);
+    world.feed(0, peer, first);
+    world.feed(1, peer, rest);
+    assert_eq!(world.log(), ["open /echo", "shown [1, 2]", "opened"]);
+    world.endpoint.handle_certificate(peer, [3].into());
+    world.open();
+    assert_eq!(world.log()[3..], ["open /echo", "opened"], "another's");
 }

@@ -5,6 +5,7 @@ use super::authority::Authority;
 use super::extensions::{Extension, parse_offers};
 use super::fields::{Fields, Span, list};
 use std::borrow::Cow;
+use std::sync::Arc;
 
 /// A request for a WebSocket that follows RFC 6455 §4.2.1. Only [`super::server::parse`] makes one, so all
 /// that this page says of it has been checked.
@@ -17,6 +18,7 @@ pub struct Request {
     pub(super) authority: Span,
     pub(super) key: Span,
     pub(super) secure: bool,
+    pub(super) certificate: Option<Arc<[u8]>>,
 }
 
 impl Request {
@@ -127,6 +129,22 @@ impl Request {
     /// Whether the connection is encrypted, as far as this process sees it.
     pub fn secure(&self) -> bool {
         self.secure
+    }
+
+    /// The certificate that the client has shown (X.509, DER), if its transport asked for one and has verified it; never
+    /// what a field of the request says. What it means is not judged here.
+    pub fn certificate(&self) -> Option<&[u8]> {
+        self.certificate.as_deref()
+    }
+
+    /// The same request of a client that has shown this certificate. Whoever holds the transport has verified it: the chain,
+    /// and that the client has the key.
+    #[must_use]
+    pub fn with_certificate(self, certificate: Option<Arc<[u8]>>) -> Request {
+        Request {
+            certificate,
+            ..self
+        }
     }
 }
 

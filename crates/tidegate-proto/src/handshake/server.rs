@@ -496,6 +496,7 @@ fn upgrade(
         },
         key: Span::of(fields.head(), key),
         secure,
+        certificate: None,
         fields,
     })
 }

@@ -158,10 +158,15 @@ impl<H: Handler> Worker<H> {
             return; // the client has left already
         };
         let stream = TcpStream::from_std(parts.socket);
+        let certificate = parts.tls.as_ref().and_then(|tls| tls.client_certificate());
+        let certificate = certificate.map(Arc::from);
         let tls_has_something_to_say = parts.tls.as_ref().is_some_and(|tls| tls.wants_write());
         let Some(peer) = self.admit(now, stream, remote, parts.tls) else {
             return;
         };
+        if let Some(certificate) = certificate {
+            self.endpoint.handle_certificate(peer, certificate);
+        }
         self.endpoint
             .handle_bytes(now, peer, &mut octets, &mut self.post);
         if tls_has_something_to_say {

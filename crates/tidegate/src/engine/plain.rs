@@ -92,6 +92,11 @@ impl PlainIo {
         }
     }
 
+    /// The certificate that the client has shown (X.509, DER); verified, as the settings of TLS want it.
+    pub fn client_certificate(&self) -> Option<&[u8]> {
+        self.tls.as_ref()?.session.client_certificate()
+    }
+
     /// Frees the socket from its runtime, if it is tied to one.
     ///
     /// # Errors

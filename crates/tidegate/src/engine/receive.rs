@@ -115,10 +115,26 @@ impl<H: Handler> Worker<H> {
             return;
         };
         let (endpoint, post) = (&mut self.endpoint, &mut self.post);
+        let (records, plain) = (&mut self.buffer[..n], &mut self.plain);
         let handshaking = tls.is_handshaking();
-        let decrypted = tls.decrypt(&mut self.buffer[..n], &mut self.plain, |plain| {
-            endpoint.handle_bytes(now, peer, plain, post);
-        });
+        let decrypted = match handshaking {
+            false => tls.decrypt(records, plain, |plain| {
+                endpoint.handle_bytes(now, peer, plain, post);
+            }),
+            true => {
+                // What came right behind the handshake waits until it is known who has sent it.
+                let mut behind = Vec::new();
+                let decrypted =
+                    tls.decrypt(records, plain, |plain| behind.extend_from_slice(plain));
+                if let Some(certificate) = tls.client_certificate() {
+                    endpoint.handle_certificate(peer, certificate.into());
+                }
+                if !behind.is_empty() {
+                    endpoint.handle_bytes(now, peer, &mut behind, post);
+                }
+                decrypted
+            }
+        };
         if tls.wants_write() || (handshaking && !tls.is_handshaking()) {
             self.owed.push(peer); // TLS itself has something to say, or what waited for it may go
         }

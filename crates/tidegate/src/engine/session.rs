@@ -112,6 +112,18 @@ impl Session {
         }
     }
 
+    /// The certificate that the client has shown (DER), once the handshake is over: rustls has verified it by then. Of a
+    /// session with an upstream there is none.
+    pub(crate) fn client_certificate(&self) -> Option<&[u8]> {
+        match &self.tls {
+            Tls::Server(tls) if !tls.is_handshaking() => {
+                let chain = tls.peer_certificates()?;
+                chain.first().map(|own| own.as_ref())
+            }
+            _ => None,
+        }
+    }
+
     /// The other side has said close_notify: no more will come.
     pub(crate) fn ended(&self) -> bool {
         self.ended
