@@ -4,6 +4,7 @@
 //!
 //! It is a test of `tidegate-cli` (see its manifest), because cargo builds the binary for those.
 
+mod certificates;
 mod content;
 mod credentials;
 mod evidence;

@@ -2,16 +2,13 @@
 
 use crate::support::client::{Ask, Client};
 use crate::support::guard::{Guard, Scratch};
+use crate::support::mutual::{Root, ask_with, open_with};
 use crate::support::upstream::Upstream;
 use crate::support::wire::{TEXT, masked, read_frame};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
-use tidegate::rustls::{
-    ClientConfig, ClientConnection, RootCertStore, ServerConnection, StreamOwned,
-};
+use tidegate::rustls::{ServerConnection, StreamOwned};
 
 /// One right handshake and one echo over TLS, for each caller; its address and its certificate.
 fn behind_tls() -> (SocketAddr, String) {
@@ -68,50 +65,6 @@ fn t1_an_upstream_is_verified_and_a_self_signed_one_is_a_502() {
     let distrusting = Guard::start(&url, None, &["--upstream-ca", strange.path()]);
     let ask = Ask::new(distrusting.address, "/");
     assert_eq!(Client::ask(distrusting.address, &ask).status(), 502);
-}
-
-/// The status of a right request over TLS, with this certificate and key to show.
-fn ask_with(guard: &Guard, roots: &str, own: Option<&(String, String)>) -> Option<u16> {
-    open_with(guard, roots, own).map(|(_, status)| status)
-}
-
-type Secured = StreamOwned<ClientConnection, std::net::TcpStream>;
-
-/// The same, and the stream.
-fn open_with(guard: &Guard, roots: &str, own: Option<&(String, String)>) -> Option<(Secured, u16)> {
-    let mut store = RootCertStore::empty();
-    let root = CertificateDer::from_pem_slice(roots.as_bytes()).expect("PEM");
-    store.add(root).expect("a root");
-    let builder = ClientConfig::builder_with_provider(tidegate::tls::provider())
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_root_certificates(store);
-    let config = match own {
-        None => builder.with_no_client_auth(),
-        Some((certificate, key)) => {
-            let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).expect("PEM")];
-            let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("PEM");
-            builder.with_client_auth_cert(chain, key).expect("a pair")
-        }
-    };
-    let name = ServerName::try_from("localhost").expect("a name");
-    let session = ClientConnection::new(Arc::new(config), name).expect("a session");
-    let socket = Client::connect(guard.address).stream;
-    let mut stream = StreamOwned::new(session, socket);
-    stream
-        .write_all(&Ask::new(guard.address, "/").octets())
-        .ok()?;
-    let mut head = Vec::new();
-    let mut octet = [0];
-    while !head.ends_with(b"\r\n\r\n") {
-        match stream.read(&mut octet) {
-            Ok(1) => head.push(octet[0]),
-            _ => return None,
-        }
-    }
-    let head = String::from_utf8(head).ok()?;
-    let status = head.split(' ').nth(1)?.parse().ok()?;
-    Some((stream, status))
 }
 
 #[test]
@@ -184,62 +137,6 @@ fn t3_compression_is_declined_unless_a_policy_wants_it() {
     }
 }
 
-/// A root of clients' certificates.
-struct Root(rcgen::CertifiedIssuer<'static, rcgen::KeyPair>);
-
-impl Root {
-    fn new(name: &str) -> Root {
-        let mut params = rcgen::CertificateParams::new(Vec::<String>::new()).expect("no names");
-        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        params
-            .distinguished_name
-            .push(rcgen::DnType::CommonName, name);
-        params.key_usages = vec![
-            rcgen::KeyUsagePurpose::KeyCertSign,
-            rcgen::KeyUsagePurpose::CrlSign,
-        ];
-        let key = rcgen::KeyPair::generate().expect("a key");
-        Root(rcgen::CertifiedIssuer::self_signed(params, key).expect("a root"))
-    }
-
-    /// A client's certificate with this serial, good until the end of that year, and its key.
-    fn client(&self, serial: u64, until: i32) -> (String, String) {
-        let mut params =
-            rcgen::CertificateParams::new(vec!["client.example".to_owned()]).expect("a name");
-        params.serial_number = Some(serial.into());
-        params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
-        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
-        params.not_after = rcgen::date_time_ymd(until, 12, 31);
-        let key = rcgen::KeyPair::generate().expect("a key");
-        let certificate = params.signed_by(&key, self.issuer()).expect("signed");
-        (certificate.pem(), key.serialize_pem())
-    }
-
-    fn issuer(&self) -> &rcgen::Issuer<'static, rcgen::KeyPair> {
-        &self.0
-    }
-
-    /// The list that says these serials are revoked.
-    fn revokes(&self, serials: &[u64]) -> String {
-        let revoked = |serial: &u64| rcgen::RevokedCertParams {
-            serial_number: (*serial).into(),
-            revocation_time: rcgen::date_time_ymd(2024, 1, 1),
-            reason_code: None,
-            invalidity_date: None,
-        };
-        let list = rcgen::CertificateRevocationListParams {
-            this_update: rcgen::date_time_ymd(2024, 1, 1),
-            next_update: rcgen::date_time_ymd(2099, 1, 1),
-            crl_number: rcgen::SerialNumber::from(1_u64),
-            issuing_distribution_point: None,
-            revoked_certs: serials.iter().map(revoked).collect(),
-            key_identifier_method: rcgen::KeyIdMethod::Sha256,
-        };
-        let list = list.signed_by(self.issuer()).expect("signed");
-        list.pem().expect("PEM")
-    }
-}
-
 #[test]
 fn t2_revoked_and_expired_certificates_get_no_connection_and_a_reload_changes_who_does() {
     let (root, other) = (Root::new("one"), Root::new("two"));
@@ -277,7 +174,7 @@ fn t2_revoked_and_expired_certificates_get_no_connection_and_a_reload_changes_wh
         assert_eq!(asked(pair), None, "{who}");
     }
     // A connection that is open stays while everything changes around it.
-    let mut inside = open_with(&guard, &own.0, Some(&good)).expect("let in").0;
+    let mut inside = open_with(&guard, &own.0, Some(&good)).expect("let in");
     let write = |file: &Scratch, text: &str| std::fs::write(file.path(), text).expect("a file");
     write(&list, "no list");
     guard.reload("");
@@ -291,11 +188,7 @@ fn t2_revoked_and_expired_certificates_get_no_connection_and_a_reload_changes_wh
     guard.reload("");
     while asked(&stranger).is_none() {}
     assert_eq!(asked(&good), None);
-    inside
-        .write_all(&masked(TEXT, b"still here"))
-        .expect("open");
-    let echo = read_frame(&mut inside).expect("open").expect("a frame");
-    assert_eq!(echo.payload, b"still here");
+    assert_eq!(inside.echoed(b"still here"), b"still here");
 }
 
 /// This machine's own address on its network; nothing is sent to find it.

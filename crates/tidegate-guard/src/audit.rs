@@ -149,7 +149,8 @@ fn number(line: &mut String, key: &str, value: u64) {
 
 const MAX_VALUE: usize = 256;
 
-fn hex(octets: &[u8]) -> String {
+/// Two lower-case digits an octet.
+pub(crate) fn hex(octets: &[u8]) -> String {
     octets.iter().fold(
         String::with_capacity(octets.len() * 2),
         |mut text, octet| {

@@ -1,12 +1,14 @@
-//! Who a client is, for how long, and until when it is believed: tokens, tickets, sessions, revocations. It reads
+//! Who a client is, for how long, and until when it is believed: tokens, certificates, tickets, sessions, revocations. It reads
 //! no clock, fetches no key and checks no signature itself: the time and a [`Verifier`] are passed in.
 
+mod certificate;
 mod revocation;
 mod session;
 mod source;
 mod ticket;
 mod token;
 
+pub use certificate::named;
 pub use revocation::{Revocation, Revocations, RevokedBy, TooMany};
 pub use session::Sessions;
 pub use source::{BEARER_SUBPROTOCOL, Presented, is_bearer, presented, without_ticket};
@@ -15,18 +17,18 @@ pub use token::{BadToken, Unsigned, Verifier, judge};
 
 use tidegate_proto::Time;
 
-/// Who a token says its bearer is.
+/// Who a token, or a certificate, says its bearer is.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Bearer {
-    /// `sub`: who it is.
+    /// `sub`, or a certificate's name: who it is.
     pub subject: Box<str>,
-    /// `jti`: this token.
+    /// `jti`: this token, or this certificate.
     pub token: Option<Box<str>>,
     /// `sid`: the login it belongs to.
     pub session: Option<Box<str>>,
-    /// `iat`.
+    /// `iat`, or a certificate's `notBefore`.
     pub issued: Option<Time>,
-    /// `exp` and the leeway: the connection ends then.
+    /// `exp`, or a certificate's `notAfter`, and the leeway: the connection ends then.
     pub ends: Time,
     /// `roles`, or the words of `scope`.
     pub roles: Vec<Box<str>>,

@@ -225,6 +225,10 @@ impl Door {
                     .map_err(no)?;
                 self.not_revoked(bearer, now).map_err(no)?
             }
+            Presented::Certificate(shown) => {
+                let bearer = credential::named(shown, auth, now).map_err(no)?;
+                self.not_revoked(bearer, now).map_err(no)?
+            }
             Presented::Later => return Ok((None, true)),
             Presented::Nothing if auth.required => {
                 let rejection = unauthorized("a credential is needed here");

@@ -15,6 +15,7 @@
 mod content;
 mod credentials;
 mod fail;
+mod identities;
 mod origins;
 mod path;
 mod resolve;
@@ -23,6 +24,7 @@ mod values;
 
 pub use credentials::{Algorithm, Auth, Issuer, KeySources, Source};
 pub use fail::{Fail, FailMode};
+pub use identities::{CertificateName, CertificateRules, Identity};
 pub use origins::{Missing, OriginFault, Origins, Word};
 pub use path::{Confusing, PathRule};
 pub use values::Network;
@@ -50,6 +52,8 @@ pub struct Policy {
     pub plain_http: PlainHttp,
     /// Proxies in front of us whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Proxies,
+    /// Whether the upstream is told the certificate that a client has shown, in `Client-Cert` (RFC 9440).
+    pub client_cert: bool,
     /// How many connections there may be.
     pub connections: Connections,
     /// Where events are written; nowhere without it.
@@ -234,6 +238,17 @@ impl Policy {
     /// All routes, the most telling first.
     pub fn routes(&self) -> &[Arc<Route>] {
         &self.routes
+    }
+
+    /// What of it is about certificates that clients show, if anything is: without a listener that asks for them it would never
+    /// let anybody in, or never say anything.
+    pub fn about_certificates(&self) -> Option<&'static str> {
+        let source = |auth: &Auth| auth.sources.contains(&Source::Certificate);
+        let asked = |route: &Arc<Route>| route.auth.as_ref().is_some_and(source);
+        if self.routes.iter().any(asked) {
+            return Some("\"certificate\" in sources");
+        }
+        self.client_cert.then_some("client_cert")
     }
 
     /// The route for a request's host (as [`tidegate_proto::Request::host`] gives it, without a port) and

@@ -25,7 +25,7 @@ use crate::inspect::inspector::{Direction, Finding, Verdict};
 use crate::inspect::rate::Meter;
 use crate::judges::Judges;
 use crate::policy::Route;
-use crate::upstream::{forwarded, told};
+use crate::upstream::{Seen, forwarded, told};
 use history::History;
 use settings::Ready;
 use std::collections::{BTreeMap, VecDeque};
@@ -241,8 +241,15 @@ impl Relay {
             return Err(Rejection::new(502, "the upstream's name has no address"));
         }
         self.turn = self.turn.wrapping_add(1);
+        let shows = self.settings.policy.client_cert;
+        let seen = Seen {
+            from,
+            secure: request.secure(),
+            authority: request.authority(),
+            certificate: request.certificate().filter(|_| shows),
+        };
         let headers =
-            forwarded(request, from).map_err(|error| Rejection::new(400, error.to_string()))?;
+            forwarded(request, &seen).map_err(|error| Rejection::new(400, error.to_string()))?;
         let target = match &pass.query {
             Some(query) => format!("{}?{query}", pass.path),
             None => pass.path.clone(),

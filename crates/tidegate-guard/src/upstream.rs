@@ -1,6 +1,8 @@
 //! The server behind the guard: where it is, and what of a client's request it is told. It connects nothing
 //! and resolves no name.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -33,7 +35,7 @@ impl std::error::Error for BadField {}
 ///
 /// # Errors
 /// [`BadField`] for a value that is no UTF-8.
-pub fn forwarded(request: &Request, from: IpAddr) -> Result<Vec<(String, String)>, BadField> {
+pub fn forwarded(request: &Request, seen: &Seen<'_>) -> Result<Vec<(String, String)>, BadField> {
     let named = named_by_connection(request);
     let mut fields = Vec::new();
     for (name, value) in request.headers() {
@@ -44,11 +46,6 @@ pub fn forwarded(request: &Request, from: IpAddr) -> Result<Vec<(String, String)
         let value = std::str::from_utf8(value).map_err(|_| BadField(name.to_owned()))?;
         fields.push((name.to_owned(), value.to_owned()));
     }
-    let seen = Seen {
-        from,
-        secure: request.secure(),
-        authority: request.authority(),
-    };
     fields.extend(seen.fields().map(|(name, value)| (name.to_owned(), value)));
     Ok(fields)
 }
@@ -62,6 +59,8 @@ pub struct Seen<'a> {
     pub secure: bool,
     /// The host it asked for.
     pub authority: &'a str,
+    /// The certificate that it has shown (DER), if the upstream is told.
+    pub certificate: Option<&'a [u8]>,
 }
 
 impl Seen<'_> {
@@ -74,7 +73,11 @@ impl Seen<'_> {
             IpAddr::V4(v4) => v4.to_string(),
             IpAddr::V6(v6) => format!("\"[{v6}]\""),
         };
-        [
+        //= rfc9440#2.2  the certificate's DER as a Byte Sequence, between colons.
+        let certificate = self
+            .certificate
+            .map(|shown| ("Client-Cert", format!(":{}:", STANDARD.encode(shown))));
+        let rest = [
             ("X-Forwarded-For", from.to_string()),
             ("X-Forwarded-Host", authority.to_owned()),
             ("X-Forwarded-Proto", scheme.to_owned()),
@@ -83,8 +86,8 @@ impl Seen<'_> {
                 "Forwarded",
                 format!("for={node};host=\"{authority}\";proto={scheme}"),
             ),
-        ]
-        .into_iter()
+        ];
+        rest.into_iter().chain(certificate)
     }
 }
 
@@ -124,8 +127,10 @@ pub fn is_end_to_end(name: &str) -> bool {
 /// Whether a field, by its name in lower case, says who somebody is or where they come from in a way that
 /// servers believe from proxies: from a client it is a claim, and dropped.
 pub fn is_claim(name: &str) -> bool {
-    const CLAIMS: [&str; 18] = [
+    const CLAIMS: [&str; 20] = [
         "cf-connecting-ip",
+        "client-cert", // RFC 9440 §4
+        "client-cert-chain",
         "client-ip",
         "fastly-client-ip",
         "forwarded",
@@ -145,7 +150,12 @@ pub fn is_claim(name: &str) -> bool {
         "x-user-roles",
     ];
     let families = [
+        "ssl-client-",
+        "x-client-cert",
+        "x-client-dn",
+        "x-client-verify",
         "x-forwarded-",
+        "x-ssl-",
         "x-tidegate-",
         "x-auth-request-",
         "x-authenticated-",
@@ -188,7 +198,16 @@ mod tests {
     }
 
     fn fields_of(request: &Request, from: &str) -> Vec<(String, String)> {
-        forwarded(request, from.parse().expect("an address")).expect("text")
+        forwarded(request, &seen(request, from)).expect("text")
+    }
+
+    fn seen<'a>(request: &'a Request, from: &str) -> Seen<'a> {
+        Seen {
+            from: from.parse().expect("an address"),
+            secure: request.secure(),
+            authority: request.authority(),
+            certificate: request.certificate(),
+        }
     }
 
     #[test]
@@ -196,7 +215,8 @@ mod tests {
         let request = request(
             "Connection: Upgrade, X-Hop\r\nX-Hop: 1\r\nKeep-Alive: 5\r\nTE: trailers\r\n\
              Proxy-Authorization: x\r\nX-Forwarded-For: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\n\
-             X-Real-IP: 6.6.6.6\r\nX_Real_IP: 6.6.6.6\r\nX-User-Id: admin\r\nX-Tidegate-Sub: admin\r\n\
+             X-Real-IP: 6.6.6.6\r\nX_Real_IP: 6.6.6.6\r\nClient-Cert: :6666:\r\nClient-Cert-Chain: :6666:\r\n\
+             X-SSL-Client-S-DN: CN=6.6.6.6\r\nX-Client-Cert: 6\r\nX-Forwarded-Client-Cert: 6\r\nX-User-Id: admin\r\nX-Tidegate-Sub: admin\r\n\
              Cookie: a=b\r\nAuthorization: Bearer t\r\nUser-Agent: me\r\nX-Own: kept\r\n",
         );
         let fields = fields_of(&request, "192.0.2.7");
@@ -229,6 +249,19 @@ mod tests {
     }
 
     #[test]
+    fn a_certificate_is_told_as_the_rfc_wants_it_and_never_as_the_client_does() {
+        let request = request("Connection: Upgrade\r\nClient-Cert: :Zm9yZ2Vk:\r\n");
+        let certs = |request: &Request| {
+            let fields = fields_of(request, "192.0.2.7").into_iter();
+            let certs = fields.filter(|(name, _)| name.eq_ignore_ascii_case("client-cert"));
+            certs.map(|(_, value)| value).collect::<Vec<_>>()
+        };
+        assert!(certs(&request).is_empty());
+        let shown = request.with_certificate(Some([1, 2, 3, 4].as_slice().into()));
+        assert_eq!(certs(&shown), [":AQIDBA==:"]);
+    }
+
+    #[test]
     fn a_field_that_is_no_text_is_refused() {
         let head = b"GET /a HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\nX-A: \xFF\r\n\r\n";
@@ -236,7 +269,7 @@ mod tests {
         let Head::Upgrade(request) = head else {
             panic!("{head:?}")
         };
-        let error = forwarded(&request, [127, 0, 0, 1].into()).expect_err("it is no text");
+        let error = forwarded(&request, &seen(&request, "127.0.0.1")).expect_err("it is no text");
         assert_eq!(error.to_string(), "the header field \"X-A\" is no text");
     }
 }

@@ -4,6 +4,7 @@ pub(crate) mod admin;
 pub(crate) mod client;
 pub(crate) mod guard;
 pub(crate) mod issuer;
+pub(crate) mod mutual;
 pub(crate) mod sha1;
 pub(crate) mod upstream;
 pub(crate) mod wire;

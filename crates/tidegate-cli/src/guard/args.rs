@@ -2,7 +2,7 @@
 
 use super::audit::Aside;
 use crate::cli::{AdminAddr, LogFormat, parse_admin, parse_listen};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -67,10 +67,17 @@ pub(crate) struct GuardArgs {
     #[arg(requires = "tls_cert")]
     pub(super) tls_key: Option<PathBuf>,
 
-    /// Let only clients in that show a certificate for which one of these roots vouches (PEM)
+    /// Let only clients in that show a certificate for which one of these roots vouches (PEM); the policy's source
+    /// "certificate" makes its name their identity
     #[arg(long, value_name = "FILE", env = "TIDEGATE_GUARD_TLS_CLIENT_CA")]
     #[arg(requires = "tls_cert")]
     pub(super) tls_client_ca: Option<PathBuf>,
+
+    /// Whether a client must show such a certificate (require), or may come without (optional), where the policy decides;
+    /// one that it does show must be good [default: require]
+    #[arg(long, value_name = "HOW", env = "TIDEGATE_GUARD_TLS_CLIENT_AUTH")]
+    #[arg(requires = "tls_client_ca")]
+    pub(super) tls_client_auth: Option<ClientAuth>,
 
     /// Of those certificates, the ones that this list says are revoked come in no more (PEM; repeatable, one list for each
     /// root at least)
@@ -100,6 +107,14 @@ pub(crate) struct GuardArgs {
     /// [default: info]
     #[arg(long, value_name = "FILTER", env = "TIDEGATE_GUARD_LOG")]
     pub(super) log: Option<String>,
+}
+
+/// Whether clients must show a certificate.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(super) enum ClientAuth {
+    #[default]
+    Require,
+    Optional,
 }
 
 /// Below the help.

@@ -1,7 +1,7 @@
 //! What the guard's listener shows and whom it lets shake hands, read from files at start and again at each reload: its own
 //! certificate, the roots that vouch for clients, and which of their certificates are revoked. Open connections stay.
 
-use super::args::GuardArgs;
+use super::args::{ClientAuth, GuardArgs};
 use crate::error::Failure;
 use crate::tls::Certificates;
 use rustls::client::danger::HandshakeSignatureValid;
@@ -33,7 +33,10 @@ impl Listener {
             None => None,
             Some(roots) => {
                 let verifier = client_verifier(roots, &args.tls_client_crl).map_err(failed)?;
-                Some(Arc::new(Clients(RwLock::new(verifier))))
+                Some(Arc::new(Clients {
+                    verifier: RwLock::new(verifier),
+                    required: args.tls_client_auth.unwrap_or_default() == ClientAuth::Require,
+                }))
             }
         };
         let config = match &clients {
@@ -63,19 +66,32 @@ impl Listener {
 
 /// Who vouches for clients, and for whom no longer.
 #[derive(Debug)]
-struct Clients(RwLock<Arc<dyn ClientCertVerifier>>);
+struct Clients {
+    verifier: RwLock<Arc<dyn ClientCertVerifier>>,
+    /// Who shows no certificate gets no connection.
+    required: bool,
+}
 
 impl Clients {
     fn get(&self) -> Arc<dyn ClientCertVerifier> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+        let verifier = self.verifier.read();
+        Arc::clone(&verifier.unwrap_or_else(PoisonError::into_inner))
     }
 
     fn set(&self, verifier: Arc<dyn ClientCertVerifier>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = verifier;
+        let mut held = self
+            .verifier
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        *held = verifier;
     }
 }
 
 impl ClientCertVerifier for Clients {
+    fn client_auth_mandatory(&self) -> bool {
+        self.required
+    }
+
     /// None: they may change, and a client that has one certificate needs no hint.
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]

@@ -6,7 +6,7 @@ use super::args::GuardArgs;
 use super::keys::{self, Keys};
 use super::listener::Listener;
 use super::proxy::Proxy;
-use super::settings::{Target, policy};
+use super::settings::{Target, asked_for};
 use crate::control::admin::{self, Bound, ServerState};
 use crate::control::{Arrivals, connection, http2};
 use crate::error::Failure;
@@ -152,6 +152,7 @@ async fn run(
                         tls: parts.upstream_tls.clone(),
                         remote: plain.remote,
                         secure: plain.secure,
+                        certificate: plain.io.client_certificate().map(Into::into),
                     });
                     let (adopter, stopped) = (parts.adopter.clone(), stopped.clone());
                     connections.spawn(connection::serve(plain, proxy, adopter, stopped));
@@ -201,7 +202,7 @@ impl Changes {
     pub(super) async fn reload(&self) -> Result<(), Failure> {
         let _alone = self.one_at_a_time.lock().await;
         let file = self.args.policy.as_deref();
-        let read = policy(file).and_then(|policy| {
+        let read = asked_for(&self.args).and_then(|policy| {
             let ring = keys::read(&policy, file)?;
             Ok((policy, ring, Listener::read(&self.args)?))
         });

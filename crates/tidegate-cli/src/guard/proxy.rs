@@ -38,6 +38,8 @@ pub(super) struct Proxy {
     /// The client.
     pub(super) remote: SocketAddr,
     pub(super) secure: bool,
+    /// The certificate that it has shown.
+    pub(super) certificate: Option<Box<[u8]>>,
 }
 
 impl Answers for Proxy {
@@ -148,6 +150,7 @@ impl Proxy {
             from: proxies.client_by(self.remote.ip(), lines),
             secure: self.secure,
             authority: &authority,
+            certificate: self.certificate.as_deref().filter(|_| policy.client_cert),
         };
         let (mut parts, body) = request.into_parts();
         parts.uri = target;

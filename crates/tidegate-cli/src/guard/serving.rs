@@ -73,6 +73,10 @@ fn not_the_hubs(policy: &Policy) -> Option<(&'static str, &'static str)> {
             ("trusted_proxies", "they stand in [server] of --config"),
         ),
         (
+            policy.client_cert,
+            ("client_cert", "the hub asks for no certificate"),
+        ),
+        (
             policy.plain_http != usual.plain_http,
             ("plain_http", "the pages and the HTTP API are the server's"),
         ),
@@ -168,6 +172,8 @@ mod tests {
             "[server]\nplain_http = \"refuse\"\n",
             "[rules]\nleak-card = \"mask\"\n",
             "[[routes]]\npath = \"/connection/websocket\"\nrules.leak = \"block\"\n",
+            "[server]\nclient_cert = true\n",
+            "[auth]\nsources = [\"certificate\"]\n",
             "[behaviour]\norder = [{ first = \"a\", then = [\"b\"] }]\n",
         ] {
             assert!(asked(bad).is_some(), "{bad}");

@@ -55,7 +55,7 @@ impl Settings {
         let upstream = args.upstream.as_deref();
         let target = Target::parse(upstream.expect("clap asks for it"))?;
         let file = args.policy.as_deref();
-        let policy = policy(file)?;
+        let policy = asked_for(args)?;
         super::keys::read(&policy, file)?;
         let folder = file.and_then(Path::parent);
         let log = args.log.clone().unwrap_or_else(|| "info".to_owned());
@@ -145,6 +145,24 @@ impl Target {
     pub(super) fn is_address(&self) -> bool {
         self.host.parse::<IpAddr>().is_ok()
     }
+}
+
+/// The policy that these flags name, if what it asks of clients is asked of them.
+///
+/// # Errors
+/// As [`policy`], and a policy about certificates that no client is asked for.
+pub(super) fn asked_for(args: &GuardArgs) -> Result<Arc<Policy>, Failure> {
+    let file = args.policy.as_deref();
+    let policy = policy(file)?;
+    if args.tls_client_ca.is_none() {
+        if let Some(what) = policy.about_certificates() {
+            let shown = file.unwrap_or(Path::new("policy")).display();
+            return Err(Failure::usage(format!(
+                "{shown}: {what} is about clients' certificates, and clients are asked for none: give --tls-client-ca"
+            )));
+        }
+    }
+    Ok(policy)
 }
 
 /// The policy, from its file or as it is without one.

@@ -1,4 +1,4 @@
-//! Where in a request a token stands. The first source of the policy that holds one decides, good or bad; it is
+//! Where in a request a token stands, or whether its connection has brought a certificate. The first source of the policy that holds one decides, good or bad; it is
 //! never looked for where the policy does not say so.
 
 use super::BadToken;
@@ -13,6 +13,8 @@ pub enum Presented<'a> {
     Token(Cow<'a, str>),
     /// A ticket, to be redeemed.
     Ticket(Cow<'a, str>),
+    /// The certificate that the handshake has verified, to be read.
+    Certificate(&'a [u8]),
     /// Nothing yet: the first message is the token.
     Later,
     /// Nothing, and nothing will come.
@@ -45,6 +47,7 @@ pub fn presented<'a>(request: &'a Request, auth: &Auth) -> Result<Presented<'a>,
                 only(offered)?.map(|token| Presented::Token(token.into()))
             }
             Source::Ticket => ticket(request)?.map(Presented::Ticket),
+            Source::Certificate => request.certificate().map(Presented::Certificate),
             Source::Message => Some(Presented::Later),
         };
         if let Some(found) = found {

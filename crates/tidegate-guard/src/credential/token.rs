@@ -24,7 +24,7 @@ pub enum Unsigned {
     NoKeys,
 }
 
-/// Why a token is not believed; the client gets 401 and none of this, the audit log gets the name.
+/// Why a token, or a certificate, is not believed; the client gets 401 and none of this, the audit log gets the name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum BadToken {
     /// Longer than 8 KiB.
@@ -45,11 +45,11 @@ pub enum BadToken {
     Audience,
     /// No `exp`.
     NoExpiry,
-    /// `exp` is over.
+    /// `exp`, or `notAfter`, is over.
     Expired,
     /// No `nbf`.
     NoStart,
-    /// `nbf` is still to come.
+    /// `nbf`, or `notBefore`, is still to come.
     Early,
     /// No `sub`.
     NoSubject,
@@ -59,6 +59,12 @@ pub enum BadToken {
     Twice,
     /// A ticket that was never given, was used, is over, or is for elsewhere.
     Ticket,
+    /// A certificate that cannot be read, or a name in it that cannot be.
+    CertificateMalformed,
+    /// A certificate without a name of a kind that the policy asks for.
+    CertificateNameless,
+    /// A certificate whose names the policy does not list.
+    CertificateForeign,
 }
 
 impl BadToken {
@@ -81,6 +87,9 @@ impl BadToken {
             BadToken::Revoked => "token_revoked",
             BadToken::Twice => "token_twice",
             BadToken::Ticket => "ticket",
+            BadToken::CertificateMalformed => "certificate_malformed",
+            BadToken::CertificateNameless => "certificate_nameless",
+            BadToken::CertificateForeign => "certificate_foreign",
         }
     }
 }

@@ -723,3 +723,236 @@ fn while_nothing_can_be_written_routes_that_fail_closed_take_nobody() {
     closed.shared.unwritten.store(false, Ordering::Relaxed);
     assert!(judged(&closed, "/", &[]).is_ok());
 }
+
+/// A certificate of the year 2026 with these names.
+fn certificate(names: Vec<rcgen::SanType>) -> Vec<u8> {
+    certificate_of(names, (2026, 1), (2026, 12))
+}
+
+fn certificate_of(names: Vec<rcgen::SanType>, from: (i32, u8), to: (i32, u8)) -> Vec<u8> {
+    let mut params = rcgen::CertificateParams::new(Vec::<String>::new()).expect("no names");
+    params.subject_alt_names = names;
+    params
+        .distinguished_name
+        .push(rcgen::DnType::CommonName, "spiffe://example.org/root");
+    params.not_before = rcgen::date_time_ymd(from.0, from.1, 1);
+    params.not_after = rcgen::date_time_ymd(to.0, to.1, 31);
+    let key = rcgen::KeyPair::generate().expect("a key");
+    params.self_signed(&key).expect("signed").der().to_vec()
+}
+
+fn uri(text: &str) -> rcgen::SanType {
+    rcgen::SanType::URI(text.try_into().expect("ASCII"))
+}
+
+fn dns(text: &str) -> rcgen::SanType {
+    rcgen::SanType::DnsName(text.try_into().expect("ASCII"))
+}
+
+fn email(text: &str) -> rcgen::SanType {
+    rcgen::SanType::Rfc822Name(text.try_into().expect("ASCII"))
+}
+
+/// Who may come in with this certificate and these fields; nobody is `None`.
+fn shown(
+    door: &Door,
+    certificate: &[u8],
+    fields: &[&str],
+) -> Result<Option<Bearer>, (u16, &'static str)> {
+    let request = request("/", fields).with_certificate(Some(certificate.into()));
+    let pass = door.judge(&request, LOCAL, now());
+    pass.map(|pass| pass.bearer)
+        .map_err(|refused| (refused.rejection.sent_status(), refused.rule))
+}
+
+fn subject(found: Result<Option<Bearer>, (u16, &'static str)>) -> Result<String, &'static str> {
+    let bearer = found.map_err(|(status, rule)| {
+        assert_eq!(status, 401, "{rule}");
+        rule
+    })?;
+    Ok(bearer.expect("a bearer").subject.into())
+}
+
+const BY_CERTIFICATE: &str = "[auth]\nsources = [\"certificate\"]\n";
+
+#[test]
+fn t2_the_identity_is_a_name_of_the_certificate_in_the_policys_order_and_never_its_cn() {
+    let all = || {
+        vec![
+            email("web@example.org"),
+            dns("WEB.example.org"),
+            uri("spiffe://example.org/web"),
+            uri("https://example.org/web"),
+        ]
+    };
+    let rows = [
+        ("", all(), Ok("spiffe://example.org/web")),
+        (
+            "certificate_names = [\"dns\", \"uri\"]\n",
+            all(),
+            Ok("web.example.org"),
+        ),
+        (
+            "certificate_names = [\"email\"]\n",
+            all(),
+            Ok("web@example.org"),
+        ),
+        ("", vec![email("web@example.org")], Ok("web@example.org")),
+        (
+            "",
+            vec![dns("*.example.org"), dns("a.example.org")],
+            Ok("a.example.org"),
+        ),
+        (
+            "certificate_identities = [\"https://example.org/*\"]\n",
+            all(),
+            Ok("https://example.org/web"),
+        ),
+        (
+            "certificate_identities = [\"web.example.org\"]\n",
+            all(),
+            Ok("web.example.org"),
+        ),
+        (
+            "certificate_identities = [\"spiffe://example.org/db\"]\n",
+            all(),
+            Err("certificate_foreign"),
+        ),
+        (
+            "certificate_identities = [\"spiffe://example.org/root\"]\n",
+            all(),
+            Err("certificate_foreign"),
+        ),
+        ("", vec![], Err("certificate_nameless")),
+        ("", vec![dns("*.example.org")], Err("certificate_nameless")),
+        (
+            "",
+            vec![rcgen::SanType::IpAddress(LOCAL)],
+            Err("certificate_nameless"),
+        ),
+        (
+            "certificate_names = [\"uri\"]\n",
+            vec![dns("a.example")],
+            Err("certificate_nameless"),
+        ),
+        ("", vec![uri("no scheme")], Err("certificate_malformed")),
+        ("", vec![uri("noscheme")], Err("certificate_malformed")),
+        ("", vec![uri("")], Err("certificate_malformed")),
+        ("", vec![dns("spiffe://a/b")], Err("certificate_malformed")),
+        ("", vec![dns("a\r\nX-A: b")], Err("certificate_malformed")),
+        ("", vec![email("nobody")], Err("certificate_malformed")),
+        (
+            "",
+            vec![uri(&format!("spiffe://a/{}", "b".repeat(2_048)))],
+            Err("certificate_malformed"),
+        ),
+    ];
+    for (policy, names, expected) in rows {
+        let door = door(&format!("{BY_CERTIFICATE}{policy}"));
+        let found = subject(shown(&door, &certificate(names.clone()), &[]));
+        assert_eq!(found, expected.map(str::to_owned), "{policy} {names:?}");
+    }
+}
+
+#[test]
+fn t2_a_certificate_is_a_credential_with_an_end_and_can_be_revoked() {
+    let mut door = door(BY_CERTIFICATE);
+    let web = certificate(vec![uri("spiffe://example.org/web")]);
+    let bearer = shown(&door, &web, &[]).expect("let in").expect("a bearer");
+    // 2026-12-31T00:00:00Z and 2026-01-01T00:00:00Z
+    assert_eq!(bearer.ends.unix_seconds(), 1_798_675_200);
+    assert_eq!(bearer.issued.map(Time::unix_seconds), Some(1_767_225_600));
+    let over = certificate_of(vec![uri("spiffe://a/b")], (2026, 1), (2026, 10));
+    assert_eq!(subject(shown(&door, &over, &[])), Err("token_expired"));
+    let early = certificate_of(vec![uri("spiffe://a/b")], (2026, 12), (2027, 12));
+    assert_eq!(subject(shown(&door, &early, &[])), Err("token_early"));
+    let of = |by, value: &str, at| Revocation {
+        by,
+        value: value.into(),
+        at,
+        until: later(600),
+    };
+    let name = "spiffe://example.org/web";
+    door.revocations()
+        .add(of(RevokedBy::Subject, name, now()))
+        .expect("room");
+    assert_eq!(subject(shown(&door, &web, &[])), Err("token_revoked"));
+    let fresh = certificate_of(vec![uri(name)], (2026, 11), (2026, 12));
+    let old = of(RevokedBy::Subject, name, bearer.issued.expect("it is said"));
+    door.revocations().add(old).expect("room");
+    assert_eq!(subject(shown(&door, &fresh, &[])), Ok(name.to_owned()));
+    let print = crate::audit::hex(&Sha256::digest(&fresh));
+    door.revocations()
+        .add(of(RevokedBy::Token, &print, now()))
+        .expect("room");
+    assert_eq!(subject(shown(&door, &fresh, &[])), Err("token_revoked"));
+}
+
+#[test]
+fn t2_a_token_counts_before_the_certificate_and_without_either_there_is_none() {
+    let policy = "[auth]\nsources = [\"header\", \"certificate\"]\n";
+    let both = door(&format!("{ISSUER}{policy}"));
+    let web = certificate(vec![uri("spiffe://example.org/web")]);
+    let field = format!("Authorization: Bearer {}", token(&claims()));
+    assert_eq!(subject(shown(&both, &web, &[&field])), Ok("alice".into()));
+    let bad = shown(&both, &web, &["Authorization: Bearer x"]);
+    assert_eq!(subject(bad), Err("token_malformed"));
+    let found = subject(shown(&both, &web, &[]));
+    assert_eq!(found, Ok("spiffe://example.org/web".into()));
+    let none = judged(&both, "/", &[]).map(|_| ());
+    assert_eq!(none, Err((401, "token_missing")));
+    let may = door(&format!("{BY_CERTIFICATE}required = false\n"));
+    assert!(judged(&may, "/", &[]).is_ok_and(|pass| pass.bearer.is_none()));
+    assert_eq!(
+        subject(shown(&may, b"no certificate", &[])),
+        Err("certificate_malformed")
+    );
+    // Where it is no source, it is no credential.
+    let tokens = door(&format!("{ISSUER}[auth]\n"));
+    assert_eq!(subject(shown(&tokens, &web, &[])), Err("token_missing"));
+    // Roles are a token's.
+    let roles = door(&format!("{ISSUER}{policy}roles = [\"member\"]\n"));
+    assert!(shown(&roles, &web, &[&field]).is_ok());
+    assert_eq!(shown(&roles, &web, &[]).map(|_| ()), Err((403, "role")));
+}
+
+#[test]
+fn t2_one_identity_has_so_many_places_by_certificate() {
+    let door = door(&format!(
+        "[connections]\nper_identity = 1\n{BY_CERTIFICATE}"
+    ));
+    let first = certificate(vec![uri("spiffe://example.org/web")]);
+    let second = certificate(vec![uri("spiffe://example.org/web")]);
+    let ask = |shown: &[u8]| {
+        let request = request("/", &[]).with_certificate(Some(shown.into()));
+        door.judge(&request, LOCAL, now())
+    };
+    let inside = ask(&first).expect("let in");
+    let refused = ask(&second).expect_err("the same one again");
+    assert_eq!(refused.rule, "connections_per_identity");
+    drop(inside);
+    assert!(ask(&second).is_ok());
+}
+
+#[test]
+fn t2_octets_that_are_no_certificate_are_refused() {
+    let door = door(BY_CERTIFICATE);
+    let whole = certificate(vec![uri("spiffe://example.org/web"), dns("a.example")]);
+    for cut in 0..whole.len() {
+        let found = subject(shown(&door, &whole[..cut], &[]));
+        assert_eq!(found, Err("certificate_malformed"), "{cut} octets");
+    }
+    let longer = [&whole[..], &[0]].concat();
+    assert_eq!(
+        subject(shown(&door, &longer, &[])),
+        Err("certificate_malformed")
+    );
+    // Whatever it says now, it says it without a panic.
+    for at in 0..whole.len() {
+        for flip in [0x01, 0x80, 0xFF] {
+            let mut other = whole.clone();
+            other[at] ^= flip;
+            let _ = shown(&door, &other, &[]);
+        }
+    }
+}

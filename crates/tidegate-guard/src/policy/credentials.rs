@@ -1,11 +1,12 @@
 //! What a route asks of a client's credential, and whose tokens are believed. It verifies nothing.
 
 use super::fail::FailMode;
+use super::identities::CertificateRules;
 use crate::written::Secret;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Where a token may stand. They are looked at in this order; the first that holds one decides, good or bad.
+/// Where a token may stand, or what stands for one. They are looked at in this order; the first that holds one decides, good or bad.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Source {
@@ -17,6 +18,8 @@ pub enum Source {
     Subprotocol,
     /// `?ticket=TICKET`: got from the admin API, good once, for one route and origin, for a short while.
     Ticket,
+    /// The certificate that the TLS handshake has verified; it says who its bearer is by its subjectAltName.
+    Certificate,
     /// The first message is the token; no message passes, either way, before it is believed.
     Message,
 }
@@ -111,6 +114,8 @@ pub struct Auth {
     pub end_code: u16,
     /// The bearer must have one of these in `roles` (or `scope`); none asked when empty.
     pub roles: Vec<Box<str>>,
+    /// Whom certificates name, where they are a source.
+    pub certificate: CertificateRules,
     /// Claims that are kept of a token for rules across messages.
     pub claims: Vec<Box<str>>,
     /// What happens to a token that cannot be judged, because its issuer's keys were never fetched.

@@ -4,8 +4,8 @@
 use super::table::{AuthTable, File, IssuerTable, LimitsTable, OriginsTable, Placed, RouteTable};
 use super::values::HostText;
 use super::{
-    Auth, Compression, Connections, Fail, FailMode, Issuer, KeySources, Origins, PathRule, Policy,
-    Route, RouteLimits, Source, Subprotocols, content, path,
+    Auth, CertificateName, CertificateRules, Compression, Connections, Fail, FailMode, Issuer,
+    KeySources, Origins, PathRule, Policy, Route, RouteLimits, Source, Subprotocols, content, path,
 };
 use crate::behaviour::BehaviourRules;
 use crate::guard::Budget;
@@ -37,6 +37,7 @@ pub(super) fn policy(text: &str, files: Files<'_>) -> Result<Policy, Fault> {
         allow_plain: file.server.allow_plain,
         plain_http: file.server.plain_http,
         trusted_proxies: Proxies::new(file.server.trusted_proxies.clone(), ProxyField::default()),
+        client_cert: file.server.client_cert,
         connections: connections(&file),
         audit: file.audit.file.clone(),
         issuers: issuers.collect::<Result<_, _>>()?,
@@ -261,11 +262,11 @@ impl Resolver<'_> {
         sources.sort_unstable();
         sources.dedup();
         if sources.is_empty() {
-            let what =
-                "sources must name at least one of header, cookie, subprotocol, ticket, message";
+            let what = "sources must name at least one of header, cookie, subprotocol, ticket, certificate, message";
             return Err(self.fault(&place, what));
         }
-        if self.file.issuers.is_empty() {
+        let tokens = sources.iter().any(|source| *source != Source::Certificate);
+        if tokens && self.file.issuers.is_empty() {
             let what = "auth needs an issuer whose tokens are believed: add [[issuers]] with issuer, audience, algorithms and keys";
             return Err(self.fault(&place, what));
         }
@@ -276,6 +277,12 @@ impl Resolver<'_> {
         let cookie = own.cookie.as_ref().or(all.cookie.as_ref());
         let end_code = own.end_code.or(all.end_code);
         let roles = pick(&own.roles, &all.roles, Vec::new());
+        if !tokens && !roles.is_empty() {
+            let what = "roles are said by tokens, and certificates are the only source: list who may come in certificate_identities";
+            return Err(self.fault(&place, what));
+        }
+        let certificate =
+            certificate(own, all, &sources).map_err(|what| self.fault(&place, what))?;
         Ok(Some(Auth {
             required: pick(&own.required, &all.required, true),
             sources,
@@ -285,6 +292,7 @@ impl Resolver<'_> {
             leeway: span(&own.leeway, &all.leeway, Duration::ZERO),
             end_code: end_code.map_or(1008, |code| code.0),
             roles: roles.into_iter().map(Into::into).collect(),
+            certificate,
             claims: behaviour.map_or_else(Vec::new, |table| table.get_ref().claims()),
             unjudged,
         }))
@@ -409,6 +417,39 @@ impl Resolver<'_> {
         };
         Err(self.fault(&table.algorithms.span(), what))
     }
+}
+
+/// Whom certificates name.
+fn certificate(
+    own: &AuthTable,
+    all: &AuthTable,
+    sources: &[Source],
+) -> Result<CertificateRules, &'static str> {
+    let usual = vec![
+        CertificateName::Uri,
+        CertificateName::Dns,
+        CertificateName::Email,
+    ];
+    let rules = CertificateRules {
+        names: pick(&own.certificate_names, &all.certificate_names, usual),
+        identities: pick(
+            &own.certificate_identities,
+            &all.certificate_identities,
+            Vec::new(),
+        ),
+    };
+    // A route that names other sources means it; else a list of identities that nobody asks would look like a check.
+    let said = own.certificate_identities.is_some()
+        || own.certificate_names.is_some()
+        || own.sources.is_none()
+            && (all.certificate_identities.is_some() || all.certificate_names.is_some());
+    if said && !sources.contains(&Source::Certificate) {
+        return Err("certificate_names and certificate_identities need \"certificate\" in sources");
+    }
+    if rules.names.is_empty() {
+        return Err("certificate_names must name at least one of uri, dns, email");
+    }
+    Ok(rules)
 }
 
 /// A route's table, the policy's, and where to point when the two together are wrong.

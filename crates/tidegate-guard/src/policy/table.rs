@@ -5,6 +5,7 @@
 use super::content::schema::SchemaTable;
 use super::content::{BehaviourTable, RulesTable};
 use super::credentials::{Algorithm, Source};
+use super::identities::{CertificateName, Identity};
 use super::origins::{Missing, Word};
 use super::values::{EndCode, HostText, Network, OriginText, RateText, Token};
 use super::{Compression, FailMode, PlainHttp};
@@ -47,6 +48,7 @@ pub(super) struct ServerTable {
     pub(super) allow_plain: bool,
     pub(super) plain_http: PlainHttp,
     pub(super) trusted_proxies: Vec<Network>,
+    pub(super) client_cert: bool,
 }
 
 /// `[connections]`.
@@ -121,6 +123,8 @@ pub(super) struct AuthTable {
     pub(super) leeway: Option<Span>,
     pub(super) end_code: Option<EndCode>,
     pub(super) roles: Option<Vec<String>>,
+    pub(super) certificate_names: Option<Vec<CertificateName>>,
+    pub(super) certificate_identities: Option<Vec<Identity>>,
 }
 
 /// `[limits]`.

@@ -245,6 +245,30 @@ fn faults_have_their_place_and_say_what_to_write() {
         ("[connections]\nper_ip = 0\n", "2:10: "),
         ("[auth]\n", "1:1: auth needs an issuer"),
         (
+            "[auth]\nsources = [\"certificate\", \"cookie\"]\n",
+            "1:1: auth needs an issuer",
+        ),
+        (
+            "[auth]\nsources = [\"certificate\"]\nroles = [\"a\"]\n",
+            "1:1: roles are said by tokens",
+        ),
+        (
+            "[auth]\nsources = [\"certificate\"]\ncertificate_names = []\n",
+            "1:1: certificate_names must name",
+        ),
+        (
+            "[auth]\nsources = [\"certificate\"]\ncertificate_names = [\"cn\"]\n",
+            "3:22: ",
+        ),
+        (
+            "[auth]\nsources = [\"certificate\"]\ncertificate_identities = [\"a*b*\"]\n",
+            "3:26: ",
+        ),
+        (
+            &format!("{issuer}[auth]\ncertificate_identities = [\"a\"]\n"),
+            "6:1: certificate_names and certificate_identities need",
+        ),
+        (
             &format!("{issuer}[auth]\nsources = []\n"),
             "6:1: sources must name at least one",
         ),
@@ -563,4 +587,33 @@ fn the_burst_of_octets_has_room_for_four_of_the_longest_messages() {
         2 << 20,
         "what is said holds"
     );
+}
+
+#[test]
+fn certificates_alone_need_no_issuer_and_a_route_may_ask_for_something_else() {
+    let policy = Policy::parse("[auth]\nsources = [\"certificate\"]\n").expect("a policy");
+    assert_eq!(
+        policy.about_certificates(),
+        Some("\"certificate\" in sources")
+    );
+    let auth = policy.routes()[0].auth.as_ref().expect("asked");
+    let kinds = [
+        CertificateName::Uri,
+        CertificateName::Dns,
+        CertificateName::Email,
+    ];
+    assert_eq!(auth.certificate.names, kinds);
+    let told = Policy::parse("[server]\nclient_cert = true\n").expect("a policy");
+    assert_eq!(told.about_certificates(), Some("client_cert"));
+    assert_eq!(Policy::default().about_certificates(), None);
+    let two = "[[issuers]]\nissuer = \"https://id.example\"\naudience = \"chat\"\nalgorithms = [\"HS256\"]\n\
+        hmac_secret = \"secret\"\n[auth]\nsources = [\"certificate\"]\ncertificate_identities = [\"spiffe://a/*\"]\n\
+        [[routes]]\npath = \"/mesh\"\n[[routes]]\npath = \"/page\"\nauth.sources = [\"cookie\"]\n";
+    let policy = Policy::parse(two).expect("a policy");
+    let sources = |path: &str| {
+        let found = policy.route("localhost", path).expect("a route");
+        found.route.auth.as_ref().expect("asked").sources.clone()
+    };
+    assert_eq!(sources("/mesh"), [Source::Certificate]);
+    assert_eq!(sources("/page"), [Source::Cookie]);
 }
