@@ -23,7 +23,10 @@ fn events(policy: &str, upstream: &Upstream, use_it: impl FnOnce(&Guard)) -> Vec
     guard.signal(Signal::TERM);
     assert_eq!(guard.wait().code(), Some(0));
     let text = std::fs::read_to_string(file.path()).expect("a file");
-    assert!(!text.contains("UNION") && !text.contains("4111 1111"), "{text}");
+    assert!(
+        !text.contains("UNION") && !text.contains("4111 1111"),
+        "{text}"
+    );
     let parsed = text
         .lines()
         .map(|line| serde_json::from_str(line).expect("JSON"));

@@ -1,8 +1,9 @@
 //! [`Inspector`]: one verdict about the content of one whole message. It has no clock and asks nothing of the world;
 //! it never changes what passes, but for what it masks.
 
+use super::clean::{self, Clean};
 use super::detect::normal::Octets;
-use super::detect::{self, Budget, Engine, Scope, Set};
+use super::detect::{self, Budget, Engine, Scope, Set, Spent};
 use super::json::{self, Fault, JsonLimits, Leaf, Path, Place, Sink};
 use super::layers;
 use super::leak::{self, Leak, Leaks};
@@ -199,6 +200,7 @@ impl Inspector {
 #[derive(Default)]
 struct Work {
     detect: detect::Scratch,
+    clean: Clean,
     /// One for each layer.
     texts: Vec<Vec<u8>>,
     walks: Vec<json::Scratch>,
@@ -274,6 +276,10 @@ impl<'a> Look<'a> {
         if text.len() < SHORTEST {
             return true;
         }
+        let key = clean::Key::of(text, scope);
+        if let Some(cost) = key.and_then(|key| self.work.clean.cost(key)) {
+            return self.budget.take(cost).is_ok() || self.overlimit(path);
+        }
         let text = Text {
             text,
             octets: Octets::of(text),
@@ -281,26 +287,34 @@ impl<'a> Look<'a> {
             in_key,
             scope,
         };
-        self.detect(text) && self.inner(text)
+        let left = self.budget;
+        let Ok(found) = self.detect(text) else {
+            return self.overlimit(path);
+        };
+        if found.is_empty() && !layers::may_be(text.text, text.octets) {
+            if let Some(key) = key {
+                self.work.clean.remember(key, left.without(self.budget));
+            }
+            return true;
+        }
+        self.tell_all(found, path, in_key) && self.inner(text)
     }
 
-    fn detect(&mut self, text: Text<'_>) -> bool {
-        let Text {
-            text,
-            octets,
-            path,
-            in_key,
-            scope,
-        } = text;
+    fn detect(&mut self, text: Text<'_>) -> Result<Set, Spent> {
         let shared = self.shared;
         let (budget, scratch) = (&mut self.budget, &mut self.work.detect);
-        let found = shared
-            .engine
-            .detect(text, octets, shared.enabled, scope, budget, scratch);
-        let Ok(found) = found else {
-            self.structural(place::OVERLIMIT, path);
-            return false;
-        };
+        let (engine, enabled) = (shared.engine, shared.enabled);
+        engine.detect(text.text, text.octets, enabled, text.scope, budget, scratch)
+    }
+
+    /// There is nothing left to inspect with.
+    fn overlimit(&mut self, path: Path<'_>) -> bool {
+        self.structural(place::OVERLIMIT, path);
+        false
+    }
+
+    fn tell_all(&mut self, found: Set, path: Path<'_>, in_key: bool) -> bool {
+        let shared = self.shared;
         for rule in found.each() {
             let (family, detector) = shared.engine.rules()[rule];
             let name = RuleName {

@@ -1,6 +1,7 @@
 //! The inspections; each looks at whole messages and keeps what it must remember of a peer.
 
 pub mod behaviour;
+mod clean;
 pub(crate) mod detect;
 pub(crate) mod inspector;
 pub(crate) mod json;

@@ -13,7 +13,7 @@ pub(super) struct Needles {
 }
 
 impl Needles {
-    pub(super) fn new(needles: &[&str]) -> Needles {
+    pub(super) fn new(needles: &[impl AsRef<[u8]>]) -> Needles {
         let mut builder = DFA::builder();
         // A start state with a prefilter would be special, and every step would look what it is.
         builder.match_kind(MatchKind::Standard).prefilter(false);
@@ -22,29 +22,36 @@ impl Needles {
         let start = dfa.start_state(Anchored::No);
         Needles {
             start: start.expect("it is built for searches that begin anywhere"),
-            longest: needles.iter().map(|needle| needle.len()).max().unwrap_or(0),
+            longest: needles
+                .iter()
+                .map(|needle| needle.as_ref().len())
+                .max()
+                .unwrap_or(0),
             dfa,
         }
     }
 
     /// Tells `found` the number of each needle that stands in the text, once or more for each time.
     ///
-    /// A step waits for the one before it, so two halves of a text are read side by side; the second begins so early that it
-    /// sees the needles that lie across.
+    /// A step waits for the one before it, so four parts of a text are read side by side; each begins so early in the one
+    /// before that it sees the needles that lie across.
     pub(super) fn each(&self, text: &[u8], mut found: impl FnMut(usize)) {
-        let half = match text.len() / 2 {
-            half if half > 2 * self.longest => half,
-            _ => 0,
-        };
-        let early = half.saturating_sub(self.longest);
-        let (before, after) = (&text[..half], &text[early..]);
-        let (mut one, mut other) = (self.start, self.start);
-        for (octet, later) in before.iter().zip(after) {
-            one = self.step(one, *octet, &mut found);
-            other = self.step(other, *later, &mut found);
+        let [mut one, mut two, mut three, mut four] = [self.start; 4];
+        if text.len() < 2 * self.longest {
+            for octet in text {
+                one = self.step(one, *octet, &mut found);
+            }
+            return;
         }
-        for octet in &after[half..] {
-            other = self.step(other, *octet, &mut found);
+        let part = (text.len() + 3 * self.longest).div_ceil(4);
+        let apart = part - self.longest;
+        let at = |start: usize| &text[start.min(text.len() - part)..][..part];
+        let parts = at(0).iter().zip(at(apart)).zip(at(2 * apart));
+        for (((first, second), third), fourth) in parts.zip(at(text.len())) {
+            one = self.step(one, *first, &mut found);
+            two = self.step(two, *second, &mut found);
+            three = self.step(three, *third, &mut found);
+            four = self.step(four, *fourth, &mut found);
         }
     }
 

@@ -1,11 +1,12 @@
-//! The detectors: a prefilter over all needles of all rules in one pass (aho-corasick), then each rule that had a
-//! needle confirms with a regular expression of its own (regex-automata). Both take time linear in the text, and
-//! what they read is charged to the message's budget.
+//! The detectors: a prefilter over what the rules' patterns cannot match without, in one pass (aho-corasick), then each
+//! rule that had something confirms with its regular expression (regex-automata). Both take time linear in the text,
+//! and what they read is charged to the message's budget.
 //!
 //! A rule has two weights, one for a field that should hold an identifier, a number or a word, and one for prose, in
 //! which people quote code. A family is found in a leaf when the weights of its rules reach [`ENOUGH`].
 
 mod command;
+mod literals;
 mod log4shell;
 pub(crate) mod normal;
 mod nosql;
@@ -20,12 +21,14 @@ mod xxe;
 pub(crate) use nosql::is_operator;
 
 use super::needles::Needles;
+use literals::required;
 use normal::{Octets, has_any};
 use possible::Possible;
 use regex_automata::meta::Regex;
 use regex_automata::util::syntax;
 use regex_syntax::hir::Hir;
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 /// What kind of attack a rule is about; the narrow ones first, so that a text that is several is named by them.
@@ -70,6 +73,11 @@ impl Family {
         }
     }
 
+    fn has_form(self) -> bool {
+        use Family::{Command, Log4shell, Sqli, Traversal, Xss};
+        matches!(self, Sqli | Xss | Command | Traversal | Log4shell)
+    }
+
     /// The family's own normal form of a text, when it would differ from the plain one.
     fn form(self, plain: &[u8], octets: Octets, into: &mut Vec<u8>) -> bool {
         use normal::{BACKSLASH, COLON, CONTROL, DOLLAR, LESS, QUOTE, SLASH};
@@ -100,8 +108,6 @@ pub(crate) struct Rule {
     pub(crate) why: &'static str,
     /// Weight in a field that is no prose, and in prose.
     pub(crate) weight: (i8, i8),
-    /// One of these stands in every text that the pattern matches; all lower case.
-    needles: &'static [&'static str],
     /// On the normal form: lower case, one space for white space.
     pattern: &'static str,
     /// A text that the rule must find.
@@ -114,7 +120,6 @@ const fn rule(
     id: &'static str,
     why: &'static str,
     weight: (i8, i8),
-    needles: &'static [&'static str],
     pattern: &'static str,
     sample: &'static str,
 ) -> Rule {
@@ -123,7 +128,6 @@ const fn rule(
         id,
         why,
         weight,
-        needles,
         pattern,
         #[cfg(test)]
         sample,
@@ -149,6 +153,8 @@ pub enum Scope {
 pub(crate) struct Set([u64; 4]);
 
 impl Set {
+    const ALL: Set = Set([u64::MAX; 4]);
+
     pub(crate) fn insert(&mut self, rule: usize) {
         self.0[rule / 64] |= 1 << (rule % 64);
     }
@@ -171,7 +177,7 @@ impl Set {
         rest
     }
 
-    fn is_empty(self) -> bool {
+    pub(crate) fn is_empty(self) -> bool {
         self.0 == [0; 4]
     }
 
@@ -195,26 +201,36 @@ pub(crate) struct Scratch {
 }
 
 /// The budget of a message, in octets that automata may read.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Budget(pub(crate) usize);
 
 /// There is nothing left of it.
 pub(crate) struct Spent;
 
 impl Budget {
-    pub(crate) fn charge(&mut self, octets: usize) -> Result<(), Spent> {
-        self.0 = self.0.checked_sub(octets + 1).ok_or(Spent)?;
+    /// Of one automaton that reads so many octets.
+    fn charge(&mut self, octets: usize) -> Result<(), Spent> {
+        self.take(octets + 1)
+    }
+
+    pub(crate) fn take(&mut self, cost: usize) -> Result<(), Spent> {
+        self.0 = self.0.checked_sub(cost).ok_or(Spent)?;
         Ok(())
+    }
+
+    /// What was taken of it since, when this is left now.
+    pub(crate) fn without(self, left: Budget) -> usize {
+        self.0 - left.0
     }
 }
 
 /// All rules, compiled; made once in a process.
 pub(crate) struct Engine {
     rules: Vec<(Family, &'static Rule)>,
-    /// What is looked for in words, in sentences, and in everything: the first that has all of a text's octets.
-    prefilters: [Prefilter; 3],
-    /// What is looked for in a family's own form.
-    of_families: [Prefilter; Family::ALL.len()],
+    /// What is looked for in the plain form.
+    prefilters: Prefilters,
+    /// What is looked for in a family's own form, where it has one.
+    of_families: [Option<Prefilters>; Family::ALL.len()],
     possible: Possible,
     by_family: [Set; Family::ALL.len()],
     patterns: Vec<Regex>,
@@ -235,12 +251,15 @@ impl Engine {
         }
         let parsed: Vec<Hir> = rules.iter().map(|(_, rule)| parse(rule.pattern)).collect();
         let patterns = parsed.iter().map(compile).collect();
-        let needles = rules.iter().map(|(_, rule)| rule.needles);
-        let possible = Possible::of(needles.zip(&parsed));
-        let of = [Octets::OF_WORDS, Octets::OF_PROSE, Octets::ALL];
+        let possible = Possible::of(&parsed);
+        let prefilters = |of: Set| Prefilters::of(&parsed, &possible, of);
+        let of_family = |family: Family| {
+            let own = by_family[family as usize];
+            family.has_form().then(|| prefilters(own))
+        };
         Engine {
-            prefilters: of.map(|octets| Prefilter::of(&rules, octets, possible.with(octets))),
-            of_families: by_family.map(|own| Prefilter::of(&rules, Octets::ALL, own)),
+            prefilters: prefilters(Set::ALL),
+            of_families: Family::ALL.map(of_family),
             possible,
             rules,
             by_family,
@@ -269,7 +288,7 @@ impl Engine {
         budget.charge(text.len() * 2)?;
         normal::plain(text, octets, &mut scratch.plain);
         let mut matched = Set::default();
-        let candidates = self.prefilter(octets).candidates(&scratch.plain);
+        let candidates = self.prefilters.of_text(octets).candidates(&scratch.plain);
         self.confirm(
             &scratch.plain,
             candidates.and(enabled),
@@ -297,20 +316,16 @@ impl Engine {
         let Scratch { plain, form } = scratch;
         for family in Family::ALL {
             let own = enabled.and(self.by_family[family as usize]);
+            let Some(prefilters) = &self.of_families[family as usize] else {
+                continue;
+            };
             if !own.is_empty() && family.form(plain, octets, form) {
                 budget.charge(form.len() * 2)?;
-                let candidates = self.of_families[family as usize].candidates(form);
+                let candidates = prefilters.of_text(octets).candidates(form);
                 self.confirm(form, candidates.and(own).without(*matched), matched, budget)?;
             }
         }
         Ok(())
-    }
-
-    fn prefilter(&self, octets: Octets) -> &Prefilter {
-        let octets = octets.in_any_form();
-        let mut each = self.prefilters.iter();
-        each.find(|prefilter| prefilter.octets.has_all(octets))
-            .expect("the last is for all")
     }
 
     fn confirm(
@@ -363,40 +378,60 @@ fn compile(pattern: &Hir) -> Regex {
         .expect("a pattern is small")
 }
 
-/// Needles that can stand in texts of some octets, of the rules that those can match.
+/// What some rules look for in words, in sentences, and in everything.
+struct Prefilters([(Octets, Prefilter); 3]);
+
+impl Prefilters {
+    fn of(patterns: &[Hir], possible: &Possible, some: Set) -> Prefilters {
+        let each = [Octets::OF_WORDS, Octets::OF_PROSE, Octets::ALL];
+        Prefilters(each.map(|octets| {
+            let asked = possible.with(octets).and(some).each();
+            let needles = asked.map(|rule| (rule, required(&patterns[rule], octets)));
+            (octets, Prefilter::of(needles))
+        }))
+    }
+
+    /// The first that has all the octets of the text.
+    fn of_text(&self, octets: Octets) -> &Prefilter {
+        let octets = octets.in_any_form();
+        let mut each = self.0.iter();
+        let fitting = each.find(|(all, _)| all.has_all(octets));
+        &fitting.expect("the last is for all").1
+    }
+}
+
+/// Needles and the rules that they belong to.
 struct Prefilter {
-    octets: Octets,
     needles: Needles,
     /// By the needle's number.
     rules: Vec<Set>,
+    /// Those that have no needles.
+    always: Set,
 }
 
 impl Prefilter {
-    fn of(rules: &[(Family, &Rule)], octets: Octets, possible: Set) -> Prefilter {
-        let mut needles: Vec<&str> = Vec::new();
-        let mut by_needle: Vec<Set> = Vec::new();
-        for number in possible.each() {
-            let stands = |needle: &&&str| octets.has_all(Octets::of(needle.as_bytes()).asked());
-            for needle in rules[number].1.needles.iter().filter(stands) {
-                let place = needles.iter().position(|known| known == needle);
-                let place = place.unwrap_or_else(|| {
-                    needles.push(needle);
-                    by_needle.push(Set::default());
-                    needles.len() - 1
-                });
-                by_needle[place].insert(number);
+    fn of(needles_of: impl Iterator<Item = (usize, Option<Vec<Vec<u8>>>)>) -> Prefilter {
+        let mut by_needle: BTreeMap<Vec<u8>, Set> = BTreeMap::new();
+        let mut always = Set::default();
+        for (rule, needles) in needles_of {
+            match needles {
+                None => always.insert(rule),
+                Some(needles) => needles
+                    .into_iter()
+                    .for_each(|needle| by_needle.entry(needle).or_default().insert(rule)),
             }
         }
+        let (needles, rules): (Vec<_>, Vec<_>) = by_needle.into_iter().unzip();
         Prefilter {
-            octets,
             needles: Needles::new(&needles),
-            rules: by_needle,
+            rules,
+            always,
         }
     }
 
-    /// Rules with a needle in the text.
+    /// Rules that may match the text.
     fn candidates(&self, text: &[u8]) -> Set {
-        let mut candidates = Set::default();
+        let mut candidates = self.always;
         self.needles.each(text, |needle| {
             candidates = candidates.or(self.rules[needle])
         });

@@ -9,17 +9,9 @@ use regex_syntax::hir::{Class, Hir, HirKind};
 pub(super) struct Possible(Vec<Set>);
 
 impl Possible {
-    /// Of rules by their needles and patterns, in the rules' order.
-    pub(super) fn of<'a>(rules: impl Iterator<Item = (&'a [&'a str], &'a Hir)>) -> Possible {
-        let needs: Vec<Vec<Octets>> = rules
-            .map(|(needles, pattern)| {
-                let needles = needles.iter().map(|needle| Octets::of(needle.as_bytes()));
-                both(
-                    &least(needles.map(Octets::asked).collect()),
-                    &needs(pattern),
-                )
-            })
-            .collect();
+    /// Of rules by their patterns, in the rules' order.
+    pub(super) fn of(patterns: &[Hir]) -> Possible {
+        let needs: Vec<Vec<Octets>> = patterns.iter().map(needs).collect();
         let possible = |place| {
             let octets = Octets::at_place(place);
             let mut set = Set::default();
@@ -37,6 +29,11 @@ impl Possible {
     pub(super) fn with(&self, octets: Octets) -> Set {
         self.0[octets.in_any_form().place()]
     }
+}
+
+/// Whether it can match a text of these octets.
+pub(super) fn can_match(pattern: &Hir, octets: Octets) -> bool {
+    needs(pattern).iter().any(|way| octets.has_all(*way))
 }
 
 /// The least that a text must have for the pattern to match: all the kinds of one of these. It looks at the octets
@@ -92,9 +89,7 @@ mod tests {
 
     fn possible(pattern: &str, text: &str) -> bool {
         let octets = Octets::of(text.as_bytes());
-        needs(&parse(pattern))
-            .iter()
-            .any(|way| octets.has_all(*way))
+        can_match(&parse(pattern), octets)
     }
 
     #[test]
