@@ -410,7 +410,8 @@ fn r7_an_upstream_that_stalls_stops_its_client() {
 #[test]
 fn r11_resets_at_every_stage_leave_an_idle_guard() {
     let upstream = Upstream::echo();
-    let guard = Guard::before(&upstream.url());
+    let policy = "[connections]\nhandshakes = { per_second = 100000, burst = 100000 }\n";
+    let guard = Guard::with_policy(&upstream.url(), policy);
     let ask = Ask::new(guard.address, "/").octets();
     let before = settled(&guard);
     // The row says 10,000: TIDEGATE_RESETS=10000.

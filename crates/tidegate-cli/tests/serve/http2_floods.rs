@@ -113,10 +113,9 @@ fn h18_who_resets_streams_in_masses_is_told_to_go() {
     let opened = opened.expect("a GOAWAY");
     // More of them only where they are slow: twenty a second are forgiven.
     assert!((100..1_000).contains(&opened), "{opened}");
-    assert!(
-        raw.next_of(&[HEADERS]).is_none(),
-        "and nothing more is opened"
-    );
+    // What was asked when GOAWAY was on its way may still be answered; then it is over.
+    let more = std::iter::from_fn(|| raw.next_of(&[HEADERS])).count();
+    assert!(more <= 1, "{more}");
     // Requests that nobody waits for, all at once.
     let mut raw = Raw::open(server.address);
     let mut flood = Vec::new();
