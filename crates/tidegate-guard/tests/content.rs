@@ -198,6 +198,27 @@ fn what_attacks_is_blocked_and_named() {
     all_hold(&fail, TO_SERVER.len());
 }
 
+/// What came clean is remembered; what did not, and what would not be clean elsewhere, is looked at each time.
+#[test]
+fn m1_the_same_text_again_has_the_same_verdict() {
+    let mut inspector = inspector(Mode::Monitor);
+    let mut found = |message: &str| -> Vec<String> {
+        match inspector.inspect(Direction::ToServer, Kind::Text, message.as_bytes()) {
+            Verdict::Monitor(findings) => findings.into_iter().map(|f| f.pointer).collect(),
+            _ => Vec::new(),
+        }
+    };
+    for _ in 0..3 {
+        assert_eq!(
+            found(r#"["id","1 or 1=1","room","1 or 1=1"]"#),
+            ["/1", "/3"]
+        );
+        assert_eq!(found(r#"{"text":"drop table users"}"#), [""; 0]);
+        assert_eq!(found(r#"{"id":"drop table users"}"#), ["/id"]);
+        assert_eq!(found(r#"{"room":"room"}"#), [""; 0]);
+    }
+}
+
 /// Says how many rows of a table fail, so that it can be told whether all do (`cargo xtask guard-mutants`).
 fn all_hold(fail: &[&str], rows: usize) {
     let count = fail.len();
