@@ -6,6 +6,7 @@ use crate::rooms::Rooms;
 use crate::source::{self, KEY, NO_KEY};
 use std::hint::black_box;
 use std::sync::Arc;
+use tidegate_guard::{Direction, Inspector, Kind, Rules, Verdict};
 use tidegate_hub::{HubConfig, JoinLeave, Namespace, Namespaces, RecoveryMode, Shard, Who};
 use tidegate_proto::frame::{FrameHeader, MAX_HEADER, OpCode};
 use tidegate_proto::mask::{MaskKey, apply_mask};
@@ -33,7 +34,7 @@ pub(crate) fn count(name: &str, operations: &str) -> Result<()> {
 type Case = (&'static str, u64, fn(u64) -> u64);
 
 /// Each with a number of operations that takes callgrind about a second.
-const CASES: [Case; 14] = [
+const CASES: [Case; 16] = [
     ("parse/header", 100_000, |ops| parse_header(ops)),
     ("parse/text/125", 40_000, |ops| parse_text(ops, 125)),
     ("parse/text/16384", 2_000, |ops| parse_text(ops, 16_384)),
@@ -48,6 +49,12 @@ const CASES: [Case; 14] = [
     ("fanout/1000/64", 20_000, |ops| fanout(ops, 1_000)),
     ("fanout/hub/json/1000", 20_000, |ops| hub(ops, 1_000)),
     ("publish/hub/json/1", 4_000, |ops| hub(ops, 1)),
+    ("judge/server/250", 10_000, |ops| {
+        judge(ops, Direction::ToServer)
+    }),
+    ("judge/client/250", 20_000, |ops| {
+        judge(ops, Direction::ToClient)
+    }),
 ];
 
 fn parse_header(ops: u64) -> u64 {
@@ -173,6 +180,30 @@ fn hub(ops: u64, members: usize) -> u64 {
         assert!(rig.transmit() > data.len() * members, "all get it");
     }
     turns * members as u64
+}
+
+/// The guard's verdict on a message of a chat, all rules asked and none of them finding anything.
+fn judge(ops: u64, direction: Direction) -> u64 {
+    let messages: Vec<String> = (0..64).map(chat).collect();
+    let mut inspector = Inspector::new(&Rules::default()).expect("the default rules");
+    for message in messages.iter().cycle().take(ops as usize) {
+        let verdict = inspector.inspect(direction, Kind::Text, black_box(message.as_bytes()));
+        assert_eq!(verdict, Verdict::Pass);
+    }
+    ops
+}
+
+/// 250 octets of JSON: names that come again, numbers that do not, and prose with an apostrophe.
+fn chat(number: usize) -> String {
+    let (room, user, sent) = (number % 9, 1_000 + number, 1_764_374_400_000 + number);
+    let head = format!(
+        r#"{{"type":"chat","id":"m-{number:08x}","room":"pier-{room}","user":{{"id":{user},"name":"Ada"}},"sent":{sent},"text":""#
+    );
+    let prose =
+        "We'll meet at half past six, and there is tea for whoever has time to order some. ";
+    let room = 250 - head.len() - 2;
+    let text: String = prose.chars().cycle().skip(number).take(room).collect();
+    format!("{head}{text}\"}}")
 }
 
 /// Channels that only deliver: no history, nobody is told who comes and goes.

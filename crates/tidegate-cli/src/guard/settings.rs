@@ -165,23 +165,27 @@ pub(super) fn asked_for(args: &GuardArgs) -> Result<Arc<Policy>, Failure> {
     Ok(policy)
 }
 
-/// The policy, from its file or as it is without one.
+/// The policy, from its file or as it is without one; ready to judge.
 ///
 /// # Errors
 /// The file and what is wrong with it, with line and column.
 pub(super) fn policy(file: Option<&Path>) -> Result<Arc<Policy>, Failure> {
-    let Some(file) = file else {
-        return Ok(Arc::default());
+    let policy = match file {
+        None => Policy::default(),
+        Some(file) => read(file)?,
     };
+    policy.compile();
+    Ok(Arc::new(policy))
+}
+
+fn read(file: &Path) -> Result<Policy, Failure> {
     let shown = file.display();
     let text = std::fs::read_to_string(file)
         .map_err(|error| Failure::usage(format!("{shown}: it cannot be read: {error}")))?;
     let folder = file.parent().unwrap_or(Path::new(""));
     let named =
         |name: &Path| std::fs::read_to_string(folder.join(name)).map_err(|error| error.to_string());
-    Policy::parse_with(&text, &named)
-        .map(Arc::new)
-        .map_err(|fault| Failure::usage(format!("{shown}:{fault}")))
+    Policy::parse_with(&text, &named).map_err(|fault| Failure::usage(format!("{shown}:{fault}")))
 }
 
 fn admin(args: &GuardArgs, listen: SocketAddr) -> Option<AdminListen> {

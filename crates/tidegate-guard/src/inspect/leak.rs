@@ -250,21 +250,47 @@ fn any_of(needles: &[&str]) -> Option<[Searcher; 2]> {
 
 /// Whether there are thirteen digits with at most one space or hyphen between them, the first of them one that a card's
 /// number begins with. A time in milliseconds has thirteen too.
+///
+/// So many octets without another between them have one at a place that is looked at, so most are not looked at.
 fn has_digits(text: &[u8]) -> bool {
-    let (mut digits, mut gap) = (0, 0);
-    for octet in text {
-        match octet {
-            b'3'..=b'6' => (digits, gap) = (digits + 1, 0),
-            b'0'..=b'9' if digits > 0 => (digits, gap) = (digits + 1, 0),
-            b' ' | b'-' if digits > 0 && gap == 0 => gap = 1,
-            _ => digits = 0,
+    let is_other = |octet: &u8| !matches!(octet, b'0'..=b'9' | b' ' | b'-');
+    let mut at = DIGITS - 1;
+    while at < text.len() {
+        if is_other(&text[at]) {
+            at += DIGITS;
+            continue;
         }
-        if digits >= 13 {
+        let start = text[..at].iter().rposition(is_other);
+        let start = start.map_or(0, |other| other + 1);
+        let end = text[at..].iter().position(is_other);
+        let end = end.map_or(text.len(), |other| at + other);
+        if end - start >= DIGITS && are_enough(&text[start..end]) {
+            return true;
+        }
+        at = end + DIGITS;
+    }
+    false
+}
+
+/// Of digits, spaces and hyphens.
+fn are_enough(octets: &[u8]) -> bool {
+    let (mut digits, mut gap) = (0, false);
+    for octet in octets {
+        (digits, gap) = match octet {
+            b'3'..=b'6' => (digits + 1, false),
+            b'0'..=b'9' if digits > 0 => (digits + 1, false),
+            b' ' | b'-' if digits > 0 && !gap => (digits, true),
+            _ => (0, false),
+        };
+        if digits >= DIGITS {
             return true;
         }
     }
     false
 }
+
+/// Of the shortest card's number.
+const DIGITS: usize = 13;
 
 /// Whether digits are a card's: by themselves, of a length and a prefix that cards have, with Luhn's sum.
 fn is_card(text: &[u8], at: &Range<usize>) -> bool {
@@ -388,6 +414,27 @@ mod tests {
         }
         for text in ["378282246310005", "5555-5555-5555-4444", "6011111111111117"] {
             assert_eq!(found(text), ["leak-card"], "{text}");
+        }
+    }
+
+    #[test]
+    fn digits_are_seen_wherever_they_stand() {
+        let rows = [
+            ("4111111111111", true),
+            ("411111111111", false),
+            ("4 1-1 1-1 1-1 1-1 1-1 1-1", true),
+            ("4 1  1 1 1 1 1 1 1 1 1 1 1", false),
+            ("1764374400000", false),
+            ("  -4111111111111", true),
+            ("12345 41111 11111111", true),
+        ];
+        for before in 0..40 {
+            for after in [0, 1, 12, 13, 14, 40] {
+                for (number, expected) in rows {
+                    let text = format!("{}{number}{}", "x".repeat(before), "y".repeat(after));
+                    assert_eq!(has_digits(text.as_bytes()), expected, "{text}");
+                }
+            }
         }
     }
 

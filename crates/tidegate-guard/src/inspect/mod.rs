@@ -13,6 +13,12 @@ pub(crate) mod rules;
 #[cfg(feature = "schema")]
 pub(crate) mod schema;
 
+/// Makes now what the first [`inspector::Inspector`] makes otherwise.
+pub(crate) fn compile() {
+    detect::Engine::get();
+    leak::Leaks::get();
+}
+
 /// A member that a query language takes for an operator.
 fn nosql_operator(key: &[u8]) -> bool {
     detect::is_operator(key)
