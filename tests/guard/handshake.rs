@@ -2,6 +2,7 @@
 
 use crate::support::client::{Ask, Client};
 use crate::support::guard::Guard;
+use crate::support::many;
 use crate::support::upstream::Upstream;
 use crate::support::wire::{TEXT, field, masked};
 use std::time::{Duration, Instant};
@@ -327,7 +328,7 @@ fn h9_a_head_beyond_its_limits_is_refused_before_it_is_whole() {
 fn h11_many_who_never_finish_do_not_keep_a_good_one_out() {
     let upstream = Upstream::echo();
     let guard = Guard::start(&upstream.url(), None, &["--workers", "1"]);
-    let slow: Vec<Client> = (0..400)
+    let slow: Vec<Client> = (0..many(400, 1_000))
         .map(|_| {
             let mut client = Client::connect(guard.address);
             client.send(b"GET / HTTP/1.1\r\nHost: localhost\r\nX: ");

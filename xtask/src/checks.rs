@@ -89,6 +89,17 @@ pub(crate) fn wrappings() -> Result<Count> {
     Ok(Count::read(&sh::show(command.current_dir(tree::root()))?))
 }
 
+/// The rows whose threats name large numbers, with those numbers: 10^6 fragments, 10,000 resets, 5,000 who come back at once.
+pub(crate) fn large_rows() -> Result<Count> {
+    let mut command = cargo();
+    command
+        .args(["test", "--quiet", "--package", "tidegate-cli"])
+        .args(["--test", "guard", "--"])
+        .args(["r3_r4_r5", "r10_", "r11_", "h11_many"])
+        .env("TIDEGATE_FULL", "1");
+    Ok(Count::read(&sh::show(command.current_dir(tree::root()))?))
+}
+
 pub(crate) fn deny() -> Result<Count> {
     program(
         Command::new(setup::ensure("deny")?).args(["--all-features", "check"]),

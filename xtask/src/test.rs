@@ -39,6 +39,10 @@ pub(crate) fn job(words: &[&str]) -> Result<()> {
         });
         steps.run("8 GiB each way", checks::giant);
         steps.run("a million wrappings", checks::wrappings);
+        steps.run(
+            "the guard's rows with their large numbers",
+            checks::large_rows,
+        );
         steps.run("each check of the guard bites", mutants::step);
         steps.run("1,000 schedules in the simulator", || {
             let mut schedules = Command::new(tree::cargo());
