@@ -1,13 +1,13 @@
 //! Requests that ask for no WebSocket: a reverse proxy, or a refusal; never a way around the guard.
 
 use crate::support::client::{Ask, Client};
-use crate::support::guard::{Guard, Scratch};
+use crate::support::guard::Guard;
+use crate::support::mutual::{Own, config};
 use crate::support::upstream::Upstream;
 use crate::support::wire::{TEXT, field, read_head};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, ServerName};
+use rustls_pki_types::ServerName;
 use std::sync::Arc;
-use tidegate::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use tidegate::rustls::{ClientConnection, StreamOwned};
 
 #[test]
 fn a_page_comes_from_the_same_upstream_and_the_connection_may_still_become_a_websocket() {
@@ -88,24 +88,11 @@ fn h18_http2_is_refused_by_its_own_words() {
 
 #[test]
 fn h18_no_tls_client_is_offered_http2() {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
-    let [certificate, key] = [
-        ("alpn.pem", made.cert.pem()),
-        ("alpn.key", made.signing_key.serialize_pem()),
-    ]
-    .map(|(name, text)| Scratch::new(name, &text));
-    let flags = ["--tls-cert", certificate.path(), "--tls-key", key.path()];
+    let own = Own::new();
     let upstream = Upstream::echo();
-    let guard = Guard::start(&upstream.url(), None, &flags);
+    let guard = Guard::start(&upstream.url(), None, &own.flags());
     let spoken = |offered: &[&[u8]]| {
-        let mut roots = RootCertStore::empty();
-        let root = CertificateDer::from_pem_slice(made.cert.pem().as_bytes()).expect("PEM");
-        roots.add(root).expect("a root");
-        let mut config = ClientConfig::builder_with_provider(tidegate::tls::provider())
-            .with_safe_default_protocol_versions()
-            .expect("versions")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let mut config = config(&own.pair.0, None);
         config.alpn_protocols = offered.iter().map(|name| name.to_vec()).collect();
         let name = ServerName::try_from("localhost").expect("a name");
         let mut session = ClientConnection::new(Arc::new(config), name).expect("a session");
@@ -124,26 +111,12 @@ fn h18_no_tls_client_is_offered_http2() {
 
 #[test]
 fn h16_pages_over_tls_say_that_the_host_is_to_be_asked_over_tls() {
-    let made =
-        rcgen::generate_simple_self_signed(["api.example".to_owned()]).expect("a certificate");
-    let [certificate, key] = [
-        ("hsts.pem", made.cert.pem()),
-        ("hsts.key", made.signing_key.serialize_pem()),
-    ]
-    .map(|(name, text)| Scratch::new(name, &text));
-    let flags = ["--tls-cert", certificate.path(), "--tls-key", key.path()];
+    let own = Own::called("api.example");
     let upstream = Upstream::echo();
     let policy = "[server]\nhosts = [\"api.example\"]\n";
-    let guard = Guard::start(&upstream.url(), Some(policy), &flags);
+    let guard = Guard::start(&upstream.url(), Some(policy), &own.flags());
     let asked = |host: &str| {
-        let mut roots = RootCertStore::empty();
-        let root = CertificateDer::from_pem_slice(made.cert.pem().as_bytes()).expect("PEM");
-        roots.add(root).expect("a root");
-        let config = ClientConfig::builder_with_provider(tidegate::tls::provider())
-            .with_safe_default_protocol_versions()
-            .expect("versions")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let config = config(&own.pair.0, None);
         let name = ServerName::try_from("api.example").expect("a name");
         let session = ClientConnection::new(Arc::new(config), name).expect("a session");
         let mut stream = StreamOwned::new(session, Client::connect(guard.address).stream);

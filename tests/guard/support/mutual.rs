@@ -15,15 +15,20 @@ use tidegate::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwne
 /// A certificate and its key, in PEM.
 pub(crate) type Pair = (String, String);
 
-/// A guard's own, for localhost.
+/// A guard's own.
 pub(crate) struct Own {
     pub(crate) pair: Pair,
     files: [Scratch; 2],
 }
 
 impl Own {
+    /// For localhost.
     pub(crate) fn new() -> Own {
-        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]);
+        Own::called("localhost")
+    }
+
+    pub(crate) fn called(name: &str) -> Own {
+        let made = rcgen::generate_simple_self_signed([name.to_owned()]);
         let made = made.expect("a certificate");
         let pair = (made.cert.pem(), made.signing_key.serialize_pem());
         let files = [
@@ -190,21 +195,7 @@ pub(crate) fn asked_with(
     own: Option<&Pair>,
     ask: &Ask,
 ) -> Option<Secured> {
-    let mut store = RootCertStore::empty();
-    let root = CertificateDer::from_pem_slice(roots.as_bytes()).expect("PEM");
-    store.add(root).expect("a root");
-    let builder = ClientConfig::builder_with_provider(tidegate::tls::provider())
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_root_certificates(store);
-    let config = match own {
-        None => builder.with_no_client_auth(),
-        Some((certificate, key)) => {
-            let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).expect("PEM")];
-            let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("PEM");
-            builder.with_client_auth_cert(chain, key).expect("a pair")
-        }
-    };
+    let config = config(roots, own);
     let name = ServerName::try_from("localhost").expect("a name");
     let mut session = ClientConnection::new(Arc::new(config), name).expect("a session");
     session.writer().write_all(&ask.octets()).expect("room");
@@ -213,4 +204,23 @@ pub(crate) fn asked_with(
     stream.flush().ok()?;
     let head = read_head(&mut stream).ok()?;
     (!head.is_empty()).then_some(Secured { stream, head })
+}
+
+/// What a client goes by that trusts these roots, and shows this certificate and key.
+pub(crate) fn config(roots: &str, own: Option<&Pair>) -> ClientConfig {
+    let mut store = RootCertStore::empty();
+    let root = CertificateDer::from_pem_slice(roots.as_bytes()).expect("PEM");
+    store.add(root).expect("a root");
+    let builder = ClientConfig::builder_with_provider(tidegate::tls::provider())
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(store);
+    match own {
+        None => builder.with_no_client_auth(),
+        Some((certificate, key)) => {
+            let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).expect("PEM")];
+            let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("PEM");
+            builder.with_client_auth_cert(chain, key).expect("a pair")
+        }
+    }
 }
