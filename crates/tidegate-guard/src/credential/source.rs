@@ -1,5 +1,5 @@
-//! Where in a request a token stands, or whether its connection has brought a certificate. The first source of the policy that holds one decides, good or bad; it is
-//! never looked for where the policy does not say so.
+//! Where in a request a token stands, or whether its connection has brought a certificate. The first source of the
+//! policy that holds one decides, good or bad; it is never looked for where the policy does not say so.
 
 use super::BadToken;
 use crate::policy::{Auth, Source};

@@ -10,10 +10,15 @@ type Texts = Vec<Vec<u8>>;
 /// Texts of which one stands wherever the pattern matches a text of these octets, the rarest that it has. None when it has
 /// none, or too many.
 pub(super) fn required(pattern: &Hir, octets: Octets) -> Option<Texts> {
-    if !can_match(pattern, octets) {
-        return Some(Vec::new());
+    match can_match(pattern, octets) {
+        true => required_of_possible(pattern, octets),
+        false => Some(Vec::new()),
     }
-    let required = |part: &Hir| required(part, octets);
+}
+
+/// The same of a pattern that can match such a text; then all its parts can.
+fn required_of_possible(pattern: &Hir, octets: Octets) -> Option<Texts> {
+    let required = |part: &Hir| required_of_possible(part, octets);
     match pattern.kind() {
         HirKind::Capture(group) => required(&group.sub),
         HirKind::Repetition(repeated) => {
@@ -23,7 +28,8 @@ pub(super) fn required(pattern: &Hir, octets: Octets) -> Option<Texts> {
             rarer(once, twice.and_then(|[one, other]| joined(&one?, &other?)))
         }
         HirKind::Alternation(ways) => {
-            let each = ways.iter().map(required).collect::<Option<Vec<_>>>()?;
+            let ways = ways.iter().filter(|way| can_match(way, octets));
+            let each = ways.map(required).collect::<Option<Vec<_>>>()?;
             Some(shortest(each.concat()))
         }
         HirKind::Concat(parts) => {

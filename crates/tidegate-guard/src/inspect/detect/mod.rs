@@ -46,6 +46,9 @@ pub(crate) enum Family {
     Traversal,
 }
 
+/// Writes a form of the first text into the second.
+type Form = fn(&[u8], &mut Vec<u8>);
+
 impl Family {
     pub(crate) const ALL: [Family; 9] = [
         Family::Log4shell,
@@ -73,28 +76,41 @@ impl Family {
         }
     }
 
-    fn has_form(self) -> bool {
-        use Family::{Command, Log4shell, Sqli, Traversal, Xss};
-        matches!(self, Sqli | Xss | Command | Traversal | Log4shell)
+    /// What makes the family's own normal form out of the plain one, if it has one.
+    fn normal_form(self) -> Option<Form> {
+        Some(match self {
+            Family::Sqli => normal::sql,
+            Family::Xss => normal::markup,
+            Family::Command => normal::shell,
+            Family::Traversal => normal::path,
+            Family::Log4shell => normal::lookups,
+            _ => return None,
+        })
     }
 
-    /// The family's own normal form of a text, when it would differ from the plain one.
-    fn form(self, plain: &[u8], octets: Octets, into: &mut Vec<u8>) -> bool {
+    /// Whether its form may be another than the plain one; `octets` are those of the text.
+    fn may_differ(self, plain: &[u8], octets: Octets) -> bool {
         use normal::{BACKSLASH, COLON, CONTROL, DOLLAR, LESS, QUOTE, SLASH};
-        let form: fn(&[u8], &mut Vec<u8>) = match self {
-            Family::Sqli if octets.has(SLASH | QUOTE) && has_any(plain, &[b"/*", b"`"]) => {
-                normal::sql
+        match self {
+            Family::Sqli => octets.has(SLASH | QUOTE) && has_any(plain, &[b"/*", b"`"]),
+            Family::Xss => {
+                octets.has(LESS | COLON | BACKSLASH)
+                    && (octets.has(CONTROL | BACKSLASH) || has_any(plain, &[b"/*", b": ", b" :"]))
             }
-            Family::Xss if octets.has(LESS | COLON | BACKSLASH) => {
-                if !octets.has(CONTROL | BACKSLASH) && !has_any(plain, &[b"/*", b": ", b" :"]) {
-                    return false;
-                }
-                normal::markup
-            }
-            Family::Command if octets.has(QUOTE | BACKSLASH | DOLLAR) => normal::shell,
-            Family::Traversal if octets.has(SLASH) && has_any(plain, &[b".."]) => normal::path,
-            Family::Log4shell if octets.has(DOLLAR) && has_any(plain, &[b"${"]) => normal::lookups,
-            _ => return false,
+            Family::Command => octets.has(QUOTE | BACKSLASH | DOLLAR),
+            Family::Traversal => octets.has(SLASH) && has_any(plain, &[b".."]),
+            Family::Log4shell => octets.has(DOLLAR) && has_any(plain, &[b"${"]),
+            _ => false,
+        }
+    }
+
+    /// The family's own normal form of a text, when it differs from the plain one.
+    fn form(self, plain: &[u8], octets: Octets, into: &mut Vec<u8>) -> bool {
+        let Some(form) = self
+            .normal_form()
+            .filter(|_| self.may_differ(plain, octets))
+        else {
+            return false;
         };
         form(plain, into);
         into != plain
@@ -255,7 +271,7 @@ impl Engine {
         let prefilters = |of: Set| Prefilters::of(&parsed, &possible, of);
         let of_family = |family: Family| {
             let own = by_family[family as usize];
-            family.has_form().then(|| prefilters(own))
+            family.normal_form().map(|_| prefilters(own))
         };
         Engine {
             prefilters: prefilters(Set::ALL),
